@@ -88,7 +88,8 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
     new = texts(*(f"new {number}" for number in range(num_new)))
     data = SimpleNamespace(train=train, test=train + new, num_grouped=3)
     known = same_inputs.known_from(train, data.test, TextClassification)
-    run: Any = SimpleNamespace(data=data, known_from_train=known)
+    unknown = np.zeros(len(known), bool)
+    run: Any = SimpleNamespace(data=data, known_from_train=known, known_from_validation=unknown)
     found = judged_rows(run, TextClassification(["a", "b"], ""))
     told = f"20 of {20 + num_new} test rows are in train too"
     if is_red:
@@ -109,6 +110,26 @@ def test_a_verdict_is_about_rows_that_train_lacks(num_new: int, is_red: bool) ->
     answers = np.where(found.kept, 1 - labels, labels)
     judged = found.judged([Scored(np.eye(2)[answers], labels, np.arange(33))], found_task())
     assert judged.by("accuracy").value == 0
+
+
+@pytest.mark.parametrize("num_new", [12, 0])
+def test_a_verdict_is_not_about_rows_that_chose_the_model(num_new: int) -> None:
+    """Epochs, temperatures and thresholds are chosen on validation: its rows prove nothing."""
+    pytest.importorskip("torch")
+    from limbeck.pipeline.judging.judged_rows import judged_rows
+
+    known = np.arange(20 + num_new) < 20
+    data = SimpleNamespace(test=texts(*map(str, range(20 + num_new))), num_grouped=0)
+    in_train = np.arange(20 + num_new) < 3
+    run: Any = SimpleNamespace(data=data, known_from_train=in_train, known_from_validation=known)
+    found = judged_rows(run, found_task())
+    told = f"3 of {20 + num_new} test rows are in train too and 20 of {20 + num_new} test rows are in validation too"
+    if num_new:
+        assert found.kept.tolist() == (~known).tolist()
+        assert found.notes == [f"{told}, and were left out: all figures are of the other 12"]
+    else:
+        assert found.reasons[0].startswith(f"{told}: the other 0 are too few")
+        assert "out of train and validation" in found.reasons[0]
 
 
 def found_task() -> Any:
@@ -141,7 +162,34 @@ def test_labels_of_rows_that_train_has_are_not_in_doubt() -> None:
     given = true.copy()
     given[[3, 150]] = 1 - given[[3, 150]]
     both = Scored(5 * np.eye(2)[true], given, np.arange(201))
-    run: Any = SimpleNamespace(known_from_train=np.arange(200) < 100)
+    train = [{"text": label, "label": label} for label in "ab"]
+    run: Any = SimpleNamespace(
+        known_from_train=np.arange(200) < 100, data=SimpleNamespace(labelled=train)
+    )
     arm: Any = SimpleNamespace(decided=SimpleNamespace(most_probable=both), task=found_task())
     (doubted,) = labels_in_doubt(run, arm, arm)
     assert (doubted.row, doubted.given, doubted.likely) == (150, 1, 0)
+    # What train has nowhere no model can answer, and nobody doubts it for that.
+    train.pop()
+    assert labels_in_doubt(run, arm, arm) == []
+
+
+@pytest.mark.parametrize(("in_train", "cure"), [("ab", "train it longer"), ("a", "train has none")])
+def test_a_label_that_train_lacks_is_not_for_want_of_training(
+    in_train: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from limbeck.evaluation.compare import Judged
+    from limbeck.pipeline import describe
+    from limbeck.tasks import Scored
+
+    monkeypatch.setattr(describe, "signs", lambda *_: [])
+    labels = np.array([0] * 30 + [1] * 12)
+    answers = Scored(np.eye(2)[0 * labels], labels, np.arange(43))
+    arms: Any = {"teacher": [SimpleNamespace(history=[], task=found_task())]}
+    data = SimpleNamespace(
+        validation=[], labelled=[{"text": "", "label": each} for each in in_train]
+    )
+    run: Any = SimpleNamespace(recipe=SimpleNamespace(judged_metric="accuracy"), data=data)
+    found = describe.undertrained(run, arms, {"teacher": Judged([answers], found_task())})
+    assert found["teacher"][0].startswith(f"never answers `b`, which 12 test rows have: {cure}")

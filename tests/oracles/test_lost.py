@@ -26,6 +26,7 @@ from limbeck.sources.csv import Csv
 from limbeck.tasks import Scored
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.multi_label_classification import MultiLabelClassification
+from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
 
@@ -232,7 +233,7 @@ def test_models_at_chance_doubt_no_label(constant: bool) -> None:
 TEXTS = """
 task: text-classification
 data: {{source: csv, path: {path}, slices: [shop]}}
-teacher: {{model: {encoder}, epochs: 1}}
+teacher: {{model: {encoder}, epochs: 8, learning_rate: 3.0e-3}}
 student: {{from: teacher, surgery: drop_layers, layers: 1}}
 train: {{epochs: 1, threads: 1, dtype: float32, batch_tokens: 128}}
 distill: {{}}
@@ -367,3 +368,27 @@ def test_a_column_of_kinds_that_is_not_there_is_refused(tmp_path: Path) -> None:
         found.read()
     found = Csv(str(tmp_path), slices=["shop"])
     assert found.read()["train"][0] == {"text": "a", "label": "x", "slices": {"shop": "n"}}
+
+
+@pytest.mark.parametrize(("share", "is_above"), [(0.9, True), (0.5, False)])
+def test_kinds_of_rows_are_looked_at_where_the_teacher_knows_something(
+    share: float, is_above: bool
+) -> None:
+    """A teacher at chance has some kind right by chance, and a student another."""
+    from limbeck.evaluation.compare import Judged
+    from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar
+    from limbeck.pipeline.describe import is_above_chance
+
+    generator = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    task = TextClassification(["a", "b"], "")
+
+    def answered(answers: np.ndarray) -> Any:
+        scored = Scored(np.eye(2)[answers], labels, np.arange(201))
+        return Judged([scored], task).by("accuracy")
+
+    right = generator.random(200) < share
+    teacher = answered(np.where(right, labels, 1 - labels))
+    bars = [Bar(CONSTANT, "one answer", answered(0 * labels)), Bar(BASELINE, "", answered(labels))]
+    assert is_above_chance(teacher, bars) == is_above
+    assert is_above_chance(teacher, [])

@@ -186,7 +186,7 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
                 f"{otherwise_written([rows[row] for row in known], others, task)}, "
                 f"for example {examples}"
             )
-            if (split, place) == ("test", "train"):
+            if split == "test":
                 notes[-1] += ". A verdict leaves them out"
         notes += shared_groups(rows, others, split, place)
     return notes

@@ -30,6 +30,13 @@ LEAST_RISE = 0.01
 History = Sequence[Mapping[str, Any]]
 
 
+def named(task: Task, labels: Sequence[str]) -> list[str]:
+    """What labels are called here: of tags their types."""
+    if "words" in task.row_keys:
+        return [type_of(label) for label in labels]
+    return list(labels)
+
+
 def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_UNITS) -> dict[str, int]:
     """The labels with at least `fewest` test units that no unit gets, each with their number.
 
@@ -47,9 +54,7 @@ def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_UNITS) -> di
     else:
         true = ((scored.labels > 0) & known).sum(0)
         answered = (decisions & known).sum(0)
-    names = list(task.labels)
-    if "words" in task.row_keys:
-        names = [type_of(name) for name in names]
+    names = named(task, task.labels)
     by_name: dict[str, list[int]] = {}
     for name, of_label, given in zip(names, true.tolist(), answered.tolist(), strict=True):
         counts = by_name.setdefault(name, [0, 0])

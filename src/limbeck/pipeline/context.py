@@ -245,6 +245,14 @@ class RunContext:
         """(N; bool) which test rows are in train, too."""
         return known_from(self.data.train, self.data.test, self.task_class)
 
+    @cached_property
+    def known_from_validation(self) -> np.ndarray:
+        """(N; bool) which test rows are in validation, too, by which epochs, temperatures and
+        thresholds are chosen."""
+        data = self.data
+        held = [*data.validation, *data.promise]
+        return known_from(held, data.test, self.task_class)
+
     def fingerprint(self, split: str) -> str:
         """The SHA-256 of a split, computed once."""
         if split not in self.fingerprints:

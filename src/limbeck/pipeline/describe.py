@@ -1,6 +1,6 @@
 """report.json from the arms of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,22 @@ from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Answers, Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
-from limbeck.evaluation.undertrained import FEWEST_TOLD, FEWEST_UNITS, never_answered, signs
-from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, Evidence, judge_arms, judged_arm
+from limbeck.evaluation.undertrained import (
+    FEWEST_TOLD,
+    FEWEST_UNITS,
+    named,
+    never_answered,
+    signs,
+)
+from limbeck.evaluation.verdict import (
+    BASELINE,
+    CONSTANT,
+    Bar,
+    Evidence,
+    is_shown_better,
+    judge_arms,
+    judged_arm,
+)
 from limbeck.pipeline.arm import Arm, train_assistant
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding import telling
@@ -82,10 +96,12 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         if baseline and arm == "teacher":
             rows[BASELINE] = describe_baseline(baseline, answered[BASELINE], teacher)
     parity = describe_parity(arms)
-    verdict = None
+    verdict = lost = None
     if recipe.verdict:
         bars = bars_of(recipe, answered[judged_arm(arms)], baseline, known.learned)
         verdict = judge(run, arms, rows, known, test, bars)
+        knows = is_above_chance(known.learned["teacher"].by(recipe.judged_metric), bars)
+        lost = what_was_lost(run, arms, test, has_kinds=knows)
     calibration = telling.describe_calibration(arms, latency, recipe.judged_metric, test.kept)
     add_costs(calibration, arms, baseline, test.kept)
     if verdict:
@@ -105,7 +121,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "parity": parity,
         "calibration": calibration,
         "speed": speed,
-        "lost": what_was_lost(run, arms, test),
+        "lost": lost,
         "layers": layers,
         "stages": [_without_entry(record) for record in run.store.records],
         "machine": machine.describe(),
@@ -137,13 +153,28 @@ def describe_layers(run: RunContext, arms: Arms) -> dict[str, Any] | None:
     return {"arm": name, **analyse_layers(run, arm)}
 
 
-def what_was_lost(run: RunContext, arms: Arms, test: JudgedRows) -> dict[str, Any] | None:
-    """What the shipped model lost of the teacher, of its first seed; None without a verdict, or
-    where the teacher is what is shipped."""
+def what_was_lost(
+    run: RunContext,
+    arms: Arms,
+    test: JudgedRows,
+    *,
+    has_kinds: bool,
+) -> dict[str, Any] | None:
+    """What the shipped model lost of the teacher, of its first seed; None where the teacher is what
+    is shipped.
+
+    `has_kinds`: whether kinds of rows are looked at, too.
+    """
     shipped = judged_arm(arms)
-    if run.recipe.verdict is None or shipped == "teacher":
+    if shipped == "teacher":
         return None
-    return describe_lost(run, arms["teacher"][0], arms[shipped][0], test)
+    return describe_lost(
+        run,
+        arms["teacher"][0],
+        arms[shipped][0],
+        test,
+        has_kinds=has_kinds,
+    )
 
 
 def describe_parity(arms: Arms) -> list[dict[str, Any]]:
@@ -217,6 +248,12 @@ def bars_of(
     return bars
 
 
+def is_above_chance(teacher: Answers, bars: Sequence[Bar]) -> bool:
+    """Whether a teacher knows more than one answer for every row: of one that does not, what it
+    has right in some kind of rows is chance, and nothing can be lost there."""
+    return all(is_shown_better(teacher, bar.answers) for bar in bars if bar.name == CONSTANT)
+
+
 def notes_of_other_teachers(run: RunContext, test: JudgedRows) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = run.recipe
@@ -267,11 +304,12 @@ def undertrained(run: RunContext, arms: Arms, learned: Answered) -> dict[str, li
         arm = arms[name][0]
         words = signs(arm.history, metric, len(run.data.validation), key)
         # An answer that costs forbid is not for want of training.
+        learnable = named(arm.task, arm.task.find_labels(run.data.labelled))
         for label, count in never_answered(learned[name].seeds[0], arm.task).items():
-            words.append(
-                f"never answers `{label}`, which {count} test rows have: train it longer, on more "
-                "rows of it"
-            )
+            cure = "train it longer, on more rows of it"
+            if label not in learnable:
+                cure = "train has none. Give it some, or leave these out of test"
+            words.append(f"never answers `{label}`, which {count} test rows have: {cure}")
         found[name] = words
     return found
 

@@ -1,7 +1,10 @@
-"""Which test rows the verdict is about: those that no model has learned by heart, each input once.
+"""Which test rows the verdict is about: those that no model has learned by heart or was chosen by,
+each input once.
 
 A row whose input is in train, too, says how well train is remembered; a model at chance elsewhere
-may have three quarters of such a split. Rows of one input, or of one `group`, are one proof.
+may have three quarters of such a split. One that is in validation chose the epoch that was kept,
+and the temperature and thresholds by which it is answered. Rows of one input, or of one `group`,
+are one proof.
 
 Shapes: N rows of the test split, K of them judged.
 """
@@ -39,15 +42,20 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     if isinstance(task, SelfSupervised):
         num_rows = len(run.encode("test", task))
         return JudgedRows(np.ones(num_rows, bool))
-    known = run.known_from_train
+    places = {"train": run.known_from_train, "validation": run.known_from_validation}
+    counts = {name: int(found.sum()) for name, found in places.items() if found.any()}
+    known = np.any(list(places.values()), axis=0)
     num_new = int((~known).sum())
-    told = f"{known.sum():,} of {len(rows):,} test rows are in train too"
+    told = " and ".join(
+        f"{count:,} of {len(rows):,} test rows are in {name} too" for name, count in counts.items()
+    )
     reasons: list[str] = []
     notes: list[str] = []
     if num_new < FEWEST_NEW and known.any():
         reasons.append(
-            f"{told}: the other {num_new:,} are too few to show what is learned "
-            "and not remembered. Take their copies out of train, or give a test split of new rows"
+            f"{told}: the other {num_new:,} are too few to show what new rows "
+            f"are answered. Take their copies out of {' and '.join(counts)}, or give a test "
+            "split of new rows"
         )
         known = np.zeros(len(rows), bool)
     elif known.any():

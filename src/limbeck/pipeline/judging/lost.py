@@ -42,7 +42,12 @@ MOST_CHANGED = 250
 
 
 def describe_lost(
-    run: RunContext, teacher: Arm, student: Arm, test: JudgedRows
+    run: RunContext,
+    teacher: Arm,
+    student: Arm,
+    test: JudgedRows,
+    *,
+    has_kinds: bool = True,
 ) -> dict[str, Any] | None:
     """What the student lost, by rows and by kinds of rows; None for a task whose rows have no label
     of their own (pre-training, embeddings, ranking).
@@ -52,6 +57,7 @@ def describe_lost(
         teacher: its first seed.
         student: the first seed of the arm that is shipped.
         test: the rows that the verdict is about; copies among them are looked at once.
+        has_kinds: whether kinds of rows are looked at, too.
     """
     both = answered(run, teacher, student, test)
     if both is None:
@@ -69,7 +75,7 @@ def describe_lost(
         "slices_looked_at": 0,
     }
     # 2. By kinds of rows.
-    if has_right_rows(both.task):
+    if has_kinds and has_right_rows(both.task):
         rated = rated_slices(run, both)
         told["slices"] = rated[:MOST_SHOWN]
         told["slices_looked_at"] = len(rated)
@@ -97,12 +103,19 @@ def rated_slices(run: RunContext, both: Answered) -> list[dict[str, Any]]:
 def labels_in_doubt(run: RunContext, teacher: Arm, student: Arm) -> list[Suspect]:
     """The labels in doubt among rows that train lacks: of those in train both models may have
     learned another row's label by heart. By the most probable labels: another answer that only
-    costs less is no doubt."""
+    costs less is no doubt. A label that train has nowhere is not doubted for that no model could
+    answer it."""
     new = np.flatnonzero(~run.known_from_train)
     believed = [arm.decided.most_probable for arm in (teacher, student)]
     both = [of_rows(scored, ~run.known_from_train) for scored in believed]
-    found = suspects(student.task, *both)
-    return [replace(each, row=int(new[each.row])) for each in found]
+    task = student.task
+    found = suspects(task, *both)
+    learnable = set(task.find_labels(run.data.labelled)) if found else set()
+    return [
+        replace(each, row=int(new[each.row]))
+        for each in found
+        if task.labels[each.given] in learnable
+    ]
 
 
 def write_rows(run: RunContext, teacher: Arm, student: Arm, folder: Path) -> None:
