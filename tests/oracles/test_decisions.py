@@ -303,6 +303,16 @@ def test_a_calibrated_model_is_within_what_one_may_have_by_chance() -> None:
     assert 0.85 <= np.mean(within) <= 1
 
 
+@pytest.mark.parametrize("rows", [30, 200, 2000])
+def test_the_interval_of_an_ece_holds_it(rows: int) -> None:
+    """Resamples alone lie above it: noise makes an ECE larger."""
+    logits, labels = sharpened(rows, temperature=1, seed=rows)
+    found = calibration(scored(logits, labels), Decision(likelihood="categorical"))
+    assert found is not None
+    low, high = found["ece_ci95"]
+    assert 0 <= low <= found["ece"] <= high
+
+
 def test_fitting_makes_probabilities_true_on_other_rows() -> None:
     logits, labels = sharpened(4000)
     found = fitting.fit(logits[:1000], labels[:1000], np.arange(1000), "categorical")

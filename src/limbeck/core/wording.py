@@ -44,12 +44,29 @@ def suggest(word: str, choices: Iterable[object]) -> str:
 def nearest(word: str, choices: Sequence[str]) -> str | None:
     """The choice that is most like a word; None where none is.
 
-    >>> nearest("kll", ["kl", "hidden"])
-    'kl'
+    >>> [nearest(word, ["kl", "learning_rate", "accuracy", "auc"]) for word in ("KLL", "lr", "acc")]
+    ['kl', 'learning_rate', 'accuracy']
     """
-    # Two words are close where 60 % of their letters match in order, difflib's default.
-    close = difflib.get_close_matches(word, choices[:MOST_COMPARED], n=1)
-    return close[0] if close else None
+    bare = {_bare(choice): choice for choice in choices[:MOST_COMPARED]}
+    asked = _bare(word)
+    # 1. What is short for one name alone: its beginning, or the first letters of its parts.
+    short = {
+        choice
+        for choice in bare.values()
+        if len(asked) >= FEWEST_LETTERS
+        and (_bare(choice).startswith(asked) or _initials(choice) == asked)
+    }
+    if len(short) == 1:
+        return short.pop()
+    # 2. Two words are close where 60 % of their letters match in order, difflib's default.
+    close = difflib.get_close_matches(asked, bare, n=1)
+    return bare[close[0]] if close else None
+
+
+def _initials(name: str) -> str:
+    """The first letters of the parts of a name; nothing of a single part."""
+    parts = name.casefold().split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else ""
 
 
 def certain(word: str, choices: Iterable[str]) -> str | None:

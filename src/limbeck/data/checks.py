@@ -217,7 +217,10 @@ def contradicted(rows: Sequence[Row], task: Any) -> list[str]:
 
 
 def of_one_label(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[str]:
-    """A warning for a test split all of whose rows have one label of several."""
+    """A warning for a test split all of whose rows have one label of several, or one score."""
+    score = only_score(rows, task)
+    if score is not None:
+        return [f"warning: {one_score(score)}"]
     if not has_labels(task) or len(labels) < 2:
         return []
     strata = {returned.stratum_of(task, row) for row in rows}
@@ -227,6 +230,22 @@ def of_one_label(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[
         f"warning: every test row has the label {strata.pop()}, of {len(labels)} labels: one "
         "answer for all is right, and no model can be shown to be better. Give rows of every label"
     ]
+
+
+def only_score(rows: Sequence[Row], task: Any) -> str | None:
+    """The score that all rows have; None where they have several, or labels."""
+    if has_labels(task) or "label" not in task.row_keys or len(rows) < 2:
+        return None
+    scores = {str(row["label"]) for row in rows}
+    return scores.pop() if len(scores) == 1 else None
+
+
+def one_score(score: str) -> str:
+    """What a test split of one score proves."""
+    return (
+        f"every test row has the score {score}, with which nothing correlates: no model can be "
+        "shown to know anything. Give rows of other scores"
+    )
 
 
 def otherwise_written(known: Sequence[Row], others: Sequence[Row], task: Any) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from limbeck.data.checks import one_score, only_score
 from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.compare import Judged
@@ -49,7 +50,8 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     told = " and ".join(
         f"{count:,} of {len(rows):,} test rows are in {name} too" for name, count in counts.items()
     )
-    reasons: list[str] = []
+    score = only_score(rows, task)
+    reasons = [] if score is None else [one_score(score)]
     notes: list[str] = []
     if num_new < FEWEST_NEW and known.any():
         reasons.append(
