@@ -1,11 +1,13 @@
 """What is asked of metrics and labels that cannot be, and rows that contradict one another: told before anything is trained."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from limbeck.core import registry
+from limbeck.data.checks import of_one_label
 from limbeck.data.splits import check as checked_splits
 from limbeck.evaluation.verdict import CONSTANT, Bar, Evidence, judge_arms
 from limbeck.pipeline.deciding.asked import check_costs, check_weights
@@ -13,6 +15,7 @@ from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import parse
 from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_regression import TextRegression
 
 TEXT = """
 task: text-classification
@@ -141,6 +144,25 @@ def test_a_test_split_of_one_label_is_told() -> None:
     found = notes(train=train, test=rows(("t", "x"), ("u", "x")))
     assert "every test row has the label x, of 2 labels" in found
     assert "every test row" not in notes(train=train, test=rows(("t", "x"), ("u", "y")))
+
+
+@pytest.mark.parametrize(("scores", "is_told"), [((1.5, 1.5, 1.5), True), ((1.5, 2, 1.5), False)])
+def test_a_test_split_of_one_score_is_told(scores: tuple[float, ...], is_told: bool) -> None:
+    """With one score nothing correlates, and no model is to blame for it."""
+    pytest.importorskip("torch")
+    from limbeck.pipeline.judging.judged_rows import judged_rows
+
+    rows = [{"text": f"t {number}", "label": score} for number, score in enumerate(scores)]
+    nothing = np.zeros(len(rows), bool)
+    run: Any = SimpleNamespace(
+        data=SimpleNamespace(test=rows, num_grouped=0),
+        known_from_train=nothing,
+        known_from_validation=nothing,
+    )
+    for task in (TextRegression, TextRegression(["1 to 2"], "")):
+        assert bool(of_one_label(rows, [], task)) == is_told
+    found = judged_rows(run, TextRegression(["1 to 2"], ""))
+    assert any("every test row has the score 1.5" in why for why in found.reasons) == is_told
 
 
 def test_the_verdict_blames_a_test_split_that_can_show_nothing() -> None:

@@ -16,6 +16,7 @@ from limbeck.sources import Row
 from limbeck.sources._cells.labels import NULL_WORDS, joined_by
 from limbeck.sources._encodings import doubt_of
 from limbeck.tasks import returned
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 # What a row holds under each key, and its name in a message; keys of others hold anything.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -234,7 +235,8 @@ def of_one_label(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[
 
 def only_score(rows: Sequence[Row], task: Any) -> str | None:
     """The score that all rows have; None where they have several, or labels."""
-    if has_labels(task) or "label" not in task.row_keys or len(rows) < 2:
+    are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
+    if not are_numbers or "label" not in task.row_keys or len(rows) < 2:
         return None
     scores = {str(row["label"]) for row in rows}
     return scores.pop() if len(scores) == 1 else None
