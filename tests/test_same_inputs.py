@@ -193,3 +193,16 @@ def test_a_label_that_train_lacks_is_not_for_want_of_training(
     run: Any = SimpleNamespace(recipe=SimpleNamespace(judged_metric="accuracy"), data=data)
     found = describe.undertrained(run, arms, {"teacher": Judged([answers], found_task())})
     assert found["teacher"][0].startswith(f"never answers `b`, which 12 test rows have: {cure}")
+
+
+def test_parity_of_an_arm_that_trains_nothing_is_told_once() -> None:
+    """After-training quantization of the teacher is one, whatever the number of seeds."""
+    pytest.importorskip("torch")
+    from limbeck.pipeline.describe import describe_parity
+
+    def arm(seed: int) -> Any:
+        recipe = SimpleNamespace(train=SimpleNamespace(seed=seed))
+        return SimpleNamespace(recipe=recipe, artifact=SimpleNamespace(parity=[{"holds": True}]))
+
+    rows = describe_parity({"ptq": [arm(0)] * 3, "joint": [arm(0), arm(1)]})
+    assert [(row["arm"], row["seed"]) for row in rows] == [("ptq", 0), ("joint", 0), ("joint", 1)]

@@ -100,8 +100,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
     if recipe.verdict:
         bars = bars_of(recipe, answered[judged_arm(arms)], baseline, known.learned)
         verdict = judge(run, arms, rows, known, test, bars)
-        knows = is_above_chance(known.learned["teacher"].by(recipe.judged_metric), bars)
-        lost = what_was_lost(run, arms, test, has_kinds=knows)
+        lost = what_was_lost(run, arms, test, known, bars)
     calibration = telling.describe_calibration(arms, latency, recipe.judged_metric, test.kept)
     add_costs(calibration, arms, baseline, test.kept)
     if verdict:
@@ -157,23 +156,22 @@ def what_was_lost(
     run: RunContext,
     arms: Arms,
     test: JudgedRows,
-    *,
-    has_kinds: bool,
+    known: Known,
+    bars: Sequence[Bar],
 ) -> dict[str, Any] | None:
     """What the shipped model lost of the teacher, of its first seed; None where the teacher is what
-    is shipped.
-
-    `has_kinds`: whether kinds of rows are looked at, too.
-    """
+    is shipped. The arguments are those of `judge`."""
     shipped = judged_arm(arms)
     if shipped == "teacher":
         return None
+    teacher = known.learned["teacher"].by(run.recipe.judged_metric)
+    # What a teacher at chance has right in some kind of rows is chance, too.
     return describe_lost(
         run,
         arms["teacher"][0],
         arms[shipped][0],
         test,
-        has_kinds=has_kinds,
+        has_kinds=is_above_chance(teacher, bars),
     )
 
 
@@ -181,10 +179,12 @@ def describe_parity(arms: Arms) -> list[dict[str, Any]]:
     """Parity of every artifact in every runtime that it offers."""
     rows: list[dict[str, Any]] = []
     for arm, seeds in arms.items():
-        for seed in seeds:
-            if seed.artifact:
-                which = {"arm": arm, "seed": seed.recipe.train.seed}
-                rows += [which | row for row in seed.artifact.parity]
+        # An arm without a training is one, whatever the number of seeds.
+        by_seed = {seed.recipe.train.seed: seed.artifact for seed in seeds}
+        for number, artifact in by_seed.items():
+            if artifact:
+                which = {"arm": arm, "seed": number}
+                rows += [which | row for row in artifact.parity]
     return rows
 
 
@@ -249,8 +249,7 @@ def bars_of(
 
 
 def is_above_chance(teacher: Answers, bars: Sequence[Bar]) -> bool:
-    """Whether a teacher knows more than one answer for every row: of one that does not, what it
-    has right in some kind of rows is chance, and nothing can be lost there."""
+    """Whether a teacher is shown to know more than one answer for every row."""
     return all(is_shown_better(teacher, bar.answers) for bar in bars if bar.name == CONSTANT)
 
 

@@ -36,6 +36,7 @@ class _Perceptron(nn.Module):
 
     def __init__(self, keys: Mlp, num_labels: int, channels: int) -> None:
         super().__init__()
+        # No norms: layers of linear products and ReLU become integers without a fold.
         self.grid = keys.grid
         widths = [channels * keys.grid**2] + [keys.width] * keys.depth
         self.blocks = nn.ModuleList(
@@ -53,6 +54,7 @@ class _Perceptron(nn.Module):
     def averaged(self, images: Tensor) -> Tensor:
         """Images of the grid's size, (B, C, grid, grid)."""
         height, width = images.shape[2:]
+        # Nothing to average: the graph of an artifact has no step for it.
         if (height, width) == (self.grid, self.grid):
             return images
         rows = shares(height, self.grid).to(images)

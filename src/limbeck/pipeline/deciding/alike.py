@@ -96,6 +96,7 @@ def told_alike(models: Mapping[str, Decided], task: Task, metric: str) -> dict[s
         known = is_known(answered.labels)
         of_row = costs[answered.labels[known]]
         chosen = costs[answered.labels[known], task.decisions(answered)[known]]
+        # On test itself, which is the hardest answer to beat.
         cheapest = int(of_row.mean(0).argmin())
         told[name] = {
             "cost": float(chosen.mean()),

@@ -50,6 +50,7 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     told = " and ".join(
         f"{count:,} of {len(rows):,} test rows are in {name} too" for name, count in counts.items()
     )
+    # With which nothing correlates, whatever was learned.
     score = only_score(rows, task)
     reasons = [] if score is None else [one_score(score)]
     notes: list[str] = []
@@ -68,6 +69,7 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
             "too: the figures may not hold for new groups"
         )
     kept = ~known
+    # What is left out must not count among the copies either.
     clusters = np.unique(cluster_of_row(rows, task)[kept], return_inverse=True)[1]
     num_clusters = len(np.unique(clusters))
     if num_clusters == len(clusters):
