@@ -102,6 +102,8 @@ class Errors:
 
     def tell(self) -> None:
         """Say on stderr what could not be answered, and what is left to somebody else."""
+        if not self.rows:
+            typer.echo("limbeck: there is no row to answer", err=True)
         if self.abstained:
             told = f"{self.abstained:,} of {self.rows:,} rows are left to you (`abstain`)"
             typer.echo(f"limbeck: {told}", err=True)

@@ -167,3 +167,15 @@ def needs_package(what: str, package: str) -> str:
 def class_name(name: str) -> str:
     """`soft_cross_entropy` to `SoftCrossEntropy`."""
     return "".join(word.capitalize() for word in re.split("[-_]", name))
+
+
+def json_kind(value: object) -> str:
+    """What a value of JSON is.
+
+    >>> [json_kind(value) for value in (None, True, 2, "x", [])]
+    ['null', 'true or false', 'a number', 'a text', 'a list']
+    """
+    # `True` is a number in Python: what is asked first counts.
+    kinds = {bool: "true or false", int | float: "a number", str: "a text", list: "a list"}
+    found = (name for kind, name in kinds.items() if isinstance(value, kind))
+    return "null" if value is None else next(found, "an object")

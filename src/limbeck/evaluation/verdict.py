@@ -111,6 +111,11 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
             f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
             f"{told_rows(drop, own, asked.max_drop)}"
         )
+    elif drop.interval()[1] > asked.max_drop:
+        notes.append(
+            "the interval of the drop has two sides, and ends above what is allowed; the test that "
+            f"decides has one, and rules out {asked.max_drop:g} and more (p = {p_noninferior:.3f})"
+        )
     # 3. What was asked for beside.
     if asked.min_metric is not None and own.value < own.sign * asked.min_metric:
         reasons.append(f"it scores {own.level:.4f}, {asked.min_metric:g} asked")

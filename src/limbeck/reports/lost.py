@@ -59,9 +59,10 @@ def summary(lost: Json) -> str:
         return f"{text} Of {looked:,} kinds of rows none is shown to have lost anything."
     # They stand in the order of their p values.
     first = worst[0]
+    are = "is" if lost["slices_lost"] == 1 else "are"
     return (
-        f"{text} Of {looked:,} kinds of rows {lost['slices_lost']:,} are shown to have lost: most "
-        f"surely {first['by']} = {first['value']}, by {decimal(first['drop'])} of its "
+        f"{text} Of {looked:,} kinds of rows {lost['slices_lost']:,} {are} shown to have lost: "
+        f"most surely {first['by']} = {first['value']}, by {decimal(first['drop'])} of its "
         f"{first['rows']:,} rows ({INTERVAL} {interval(first['ci95'])})."
     )
 

@@ -271,7 +271,7 @@ def _object(line: str, place: str) -> dict[str, Any]:
     if has_lone_surrogate(found, line):
         raise BadRow(place, SURROGATE, line)
     if not isinstance(found, dict):
-        kind = type(found).__name__
-        problem = f"a {kind}, not an object. Write {{...}} with the columns as keys"
+        kind = wording.json_kind(found)
+        problem = f"{kind}, not an object. Write {{...}} with the columns as keys"
         raise BadRow(place, problem, line)
     return flat(found)

@@ -19,6 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from limbeck.core import wording
 from limbeck.core.files import naming, require_file_or_stream
 from limbeck.sources._files import Lines
 from limbeck.sources._json_documents import named_row
@@ -288,8 +289,8 @@ def _json_record(number: int, line: str) -> Record:
         problem = "a number too long, or brackets too deep, to read. Write one flat object a line"
         return Record(number, line, problem)
     if not isinstance(content, dict | str):
-        kind = type(content).__name__
-        return Record(number, line, f"a {kind}, not an object. Write {{...}} with columns as keys")
+        kind = wording.json_kind(content)
+        return Record(number, line, f"{kind}, not an object. Write {{...}} with columns as keys")
     return Record(number, content)
 
 
@@ -308,7 +309,8 @@ def _json_records(lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
     for number, row in enumerate(rows, 1):
         problem = None
         if not isinstance(row, dict | str):
-            problem = f"a {type(row).__name__}, not an object. Write {{...}} with columns as keys"
+            kind = wording.json_kind(row)
+            problem = f"{kind}, not an object. Write {{...}} with columns as keys"
         yield Record(number, row, problem)
 
 

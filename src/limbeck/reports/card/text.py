@@ -95,7 +95,7 @@ def _without_limbeck(folder: Path, manifest: Json) -> str:
 
 def _with_limbeck() -> str:
     lines = [
-        "`pip install limbeck`, then `limbeck predict FOLDER FILE`, or in Python:",
+        "Where limbeck is installed, `limbeck predict FOLDER FILE`, or in Python:",
         *_fence(
             "python",
             "import limbeck\n\n"

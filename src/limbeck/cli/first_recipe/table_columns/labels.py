@@ -205,8 +205,10 @@ def of_label(records: Sequence[Record], label: str, options: dict[str, Any]) -> 
     values = {str(cell) for cell in cells}
     only = _told_only(label, values, records)
     if are_scores(map(str, cells), label):
-        return Columns("text-regression", options, _told_scores(label, values) + only)
-    return Columns("text-classification", options, _leave_out(records, cells, options) + only)
+        task, told = "text-regression", _told_scores(label, values)
+    else:
+        task, told = "text-classification", _leave_out(records, cells, options)
+    return Columns(task, options, "; ".join(filter(None, [told, only])))
 
 
 def _told_only(label: str, values: set[str], records: Sequence[Record]) -> str:
@@ -215,7 +217,7 @@ def _told_only(label: str, values: set[str], records: Sequence[Record]) -> str:
         return ""
     # Of sorted rows the first ones may well be of one class, so that this is no refusal.
     return (
-        f"; `{label}` is {min(values)} in each of the first {len(records):,} rows: where it is so "
+        f"`{label}` is {min(values)} in each of the first {len(records):,} rows: where it is so "
         "in all, nothing can be learned"
     )
 
