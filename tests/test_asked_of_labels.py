@@ -146,8 +146,10 @@ def test_a_test_split_of_one_label_is_told() -> None:
     assert "every test row" not in notes(train=train, test=rows(("t", "x"), ("u", "y")))
 
 
-@pytest.mark.parametrize(("scores", "is_told"), [((1.5, 1.5, 1.5), True), ((1.5, 2, 1.5), False)])
-def test_a_test_split_of_one_score_is_told(scores: tuple[float, ...], is_told: bool) -> None:
+@pytest.mark.parametrize(
+    ("scores", "is_told"), [((1.5, "1.50", 1.5), True), ((1.5, 2, 1.5), False)]
+)
+def test_a_test_split_of_one_score_is_told(scores: tuple[Any, ...], is_told: bool) -> None:
     """With one score nothing correlates, and no model is to blame for it."""
     pytest.importorskip("torch")
     from limbeck.pipeline.judging.judged_rows import judged_rows

@@ -163,9 +163,11 @@ class Predictor:
         # By itself: some tasks pack neighbouring rows into one.
         with told_as(_refused):
             encoded = self.task.encode([row])
-        if not len(encoded) or encoded[0].size == 0:
+        # Asked once: the pixels of an image are made anew whenever they are asked for.
+        first = encoded[0] if len(encoded) else None
+        if first is None or first.size == 0:
             raise ValueError("the tokenizer finds no token in this text")
-        return encoded[0]
+        return first
 
     @cached_property
     def why_one_by_one(self) -> str | None:

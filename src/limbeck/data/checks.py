@@ -157,7 +157,7 @@ def check_labels(
             "nothing can be learned from it. Add rows of another"
         )
     # A head says so too, but not before it is trained.
-    scores = {str(row.get("label")) for row in splits["train"]} - {"None"}
+    scores = {score_of(row) for row in splits["train"]} - {"None"}
     if not has_labels(task) and "label" in task.row_keys and len(scores) == 1:
         raise ValueError(
             f"data: train has one score only ({min(scores)}); "
@@ -238,8 +238,18 @@ def only_score(rows: Sequence[Row], task: Any) -> str | None:
     are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
     if not are_numbers or "label" not in task.row_keys or len(rows) < 2:
         return None
-    scores = {str(row["label"]) for row in rows}
+    scores = {score_of(row) for row in rows}
     return scores.pop() if len(scores) == 1 else None
+
+
+def score_of(row: Row) -> str:
+    """The score of a row as a number is written, so that `1.10` is `1.1`; what is none, as it
+    stands."""
+    text = str(row.get("label"))
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 def one_score(score: str) -> str:
