@@ -352,7 +352,7 @@ def test_the_section_names_the_kind_that_lost() -> None:
     }
     assert section.summary(lost).replace("\xa0", " ") == (
         "Of 96 test rows the teacher alone has 20 right, and the student alone 1. Of 9 kinds of "
-        "rows 1 are shown to have lost: most surely shop = north, by 0.4000 of its 48 rows "
+        "rows 1 is shown to have lost: most surely shop = north, by 0.4000 of its 48 rows "
         "(95 % interval 0.2000 to 0.6000)."
     )
     row["p_holm"] = 0.2
