@@ -218,5 +218,5 @@ def test_the_demo_is_a_recipe_of_the_folder() -> None:
     demo = ROOT / "src" / "limbeck" / "cli" / "demo.yaml"
     assert (
         demo.read_text()
-        == (ROOT / "recipes" / "image-classification-digits-joint.yaml").read_text()
+        == (ROOT / "recipes" / "image-classification-digits-few-labels.yaml").read_text()
     )

@@ -139,5 +139,5 @@ def test_the_page_and_the_terminal_have_it_where_it_is_there() -> None:
     several = page.render(with_it | {"calibration": FOUND | {"per_label": labels}}, [])
     assert "furthest off" in several and ">l19<" in several and ">l2<" not in several
 
-    lines = summary.lines(with_it | {"parity": []}, Path("out"), next_steps=False)
+    lines = summary.lines(with_it | {"parity": []}, Path("out"))
     assert any(line.startswith("calibration: ECE") for line in lines)

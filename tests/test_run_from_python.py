@@ -75,8 +75,10 @@ def test_a_recipe_yaml_is_called_by_its_data(
     assert calls[0][1:] == (Path("runs/recipe"), "texts, masked-lm")
     asked: list[str] = []
     monkeypatch.setattr(
-        "limbeck.cli.run.run_to_verdict", lambda _, __, title, **___: asked.append(title)
+        "limbeck.cli.run.run_to_report", lambda _, __, title, **___: asked.append(title)
     )
+    monkeypatch.setattr("limbeck.reports.summary.lines", lambda *_: [])
+    monkeypatch.setattr("limbeck.cli.run.end", lambda *_: None)
     assert main.exit_status(["run", "recipe.yaml"]) == 0
     assert asked == ["texts, masked-lm"]
 

@@ -68,7 +68,7 @@ def test_a_run_says_where_its_speed_comes_from_in_one_figure(tmp_path: Path) -> 
     speedup = product["total"]["ratio"]
     assert found["verdict"]["speedup"] == arms["kd+ptq"]["latency_ms"]["speedup"] == speedup
     assert found["verdict"]["speedup_ci95"] == product["total"]["ratio_ci95"]
-    lines = summary.lines(found, tmp_path / "run", next_steps=False)
+    lines = summary.lines(found, tmp_path / "run")
     said = f"{float(f'{speedup:.3g}'):g}"
     assert sum(said in line for line in lines if line.startswith(("verdict", "speed"))) == 2
 
@@ -117,7 +117,7 @@ def test_a_run_of_small_formats_is_timed_beside_int8_and_float(
         low, high = twin["ratio_ci95"]
         assert low <= twin["ratio"] <= high
         assert twin["runtime"] == "onnxruntime"
-    said = "\n".join(summary.lines(found, tmp_path / "run", next_steps=False))
+    said = "\n".join(summary.lines(found, tmp_path / "run"))
     assert "SLOWER than int8 weights" in said and "SLOWER than float32" in said
     assert '<li class="bad">SLOWER than int8' in page.render(found, [])
 

@@ -1,7 +1,8 @@
 """`limbeck run`: a recipe to a run folder and a verdict."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,39 +33,50 @@ def run(
     """
     from limbeck.recipe.naming import title_of
     from limbeck.recipe.reading import read
+    from limbeck.reports.summary import lines
 
     if jobs is not None:
         overrides = [*(overrides or []), f"verdict.jobs={jobs}"]
     folder = out or Path("runs") / recipe.stem
     asked = read(recipe, overrides)
-    run_to_verdict(asked, folder, title_of(asked, recipe.stem), overwrite=overwrite)
+    report = run_to_report(asked, folder, title_of(asked, recipe.stem), overwrite=overwrite)
+    end(report, lines(report, folder))
 
 
-def run_to_verdict(
-    recipe: "Recipe", folder: Path, title: str, *, overwrite: bool, next_steps: bool = False
-) -> None:
-    """Run a recipe and print the table of its arms.
+def run_to_report(
+    recipe: "Recipe",
+    folder: Path,
+    title: str,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Run a recipe; its report.json.
 
     `title`: the report's. `overwrite`: whether what the folder holds of others may be lost.
-    `next_steps`: say what can be done with the artifact. Raises `typer.Exit` with VERDICT_FAILED
-    where the verdict or an artifact's parity failed.
     """
     from limbeck.core.terminal.console import on_stderr
-    from limbeck.reports.summary import lines
 
     # For what it refuses: later it would come after the seconds that importing torch takes.
     launch.read()
     with resumable(), on_stderr() as tell:
         # Within: importing torch takes seconds, in which Ctrl-C may come.
-        from limbeck.models import processes
         from limbeck.pipeline import run_folder, runs
 
         if not overwrite:
             run_folder.refuse_to_lose(recipe, folder)
-        report = runs.run(recipe, folder, name=title, tell=tell)
+        return runs.run(recipe, folder, name=title, tell=tell)
+
+
+def end(report: dict[str, Any], told: Iterable[str]) -> None:
+    """Print what is told of a run.
+
+    Raises `typer.Exit` with VERDICT_FAILED where the verdict or an artifact's parity failed.
+    """
+    from limbeck.models import processes
+
     # Of several processes (torchrun) each has the report, and one prints it.
     if processes.process_index() == 0:
-        for line in lines(report, folder, next_steps=next_steps):
+        for line in told:
             typer.echo(line)
     verdict = report["verdict"]
     is_kept = verdict is None or verdict["kept"]

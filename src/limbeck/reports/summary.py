@@ -13,11 +13,8 @@ from limbeck.reports.outcome import gain_line, without_network
 Json = dict[str, Any]
 
 
-def lines(report: Json, out: Path, *, next_steps: bool) -> list[str]:
-    """The table of arms, parity, the verdict, and what to look at.
-
-    out: the run folder. next_steps: whether commands to try come last, as after the demo.
-    """
+def lines(report: Json, out: Path) -> list[str]:
+    """The table of arms, parity, the verdict, and what to look at; `out`: the run folder."""
     has_layers = bool(report.get("layers"))
     return [
         *arm_lines(report),
@@ -28,7 +25,6 @@ def lines(report: Json, out: Path, *, next_steps: bool) -> list[str]:
         *speed.sentences(report.get("speed")),
         *lost_lines(report.get("lost")),
         *places(out, has_layers=has_layers),
-        *(commands(out) if next_steps else []),
     ]
 
 
