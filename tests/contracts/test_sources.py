@@ -506,8 +506,8 @@ def test_a_share_of_the_digits_can_be_unlabelled() -> None:
     found = registry.create("sources", "sklearn", {"unlabelled": 0.9}).read()
     assert sum(map(len, found.values())) == 1797
     # The few that have a label left would be too few to judge by.
-    assert len(found["test"]) == pytest.approx(0.3 * 1797, rel=0.1)
-    assert len(found["unlabelled"]) == pytest.approx(0.9 * 0.7 * 1797, rel=0.1)
+    assert len(found["test"]) == pytest.approx(0.5 * 1797, rel=0.1)
+    assert len(found["unlabelled"]) == pytest.approx(0.9 * 0.5 * 1797, rel=0.1)
     assert {row["label"] for row in found["unlabelled"]} == {None}
     other = registry.create("sources", "sklearn", {"unlabelled": 0.9, "draw": 1}).read()
     assert len(found["train"]) != len(other["train"])
