@@ -51,4 +51,4 @@ def one_answer(recipe: "Recipe", folder: Path) -> Iterator[str]:
     for line in row["image"]:
         shades = (SHADES[int(pixel) * len(SHADES) // 256] for pixel in line)
         yield "  " + "".join(shade * PIXEL_LETTERS for shade in shades).rstrip()
-    yield f"is answered `{answer['label']}` ({answer['score']:.3f}); it is a `{row['label']}`"
+    yield f"is answered `{answer['label']}` ({answer['probability']:.3f}); it is a `{row['label']}`"
