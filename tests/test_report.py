@@ -526,6 +526,20 @@ def test_the_page_tells_what_was_lost(report: Json) -> None:
     assert 'name="right"' in html and 'name="given"' not in html
 
 
+def test_messages_have_code_where_they_have_backticks(report: Json) -> None:
+    lines = [f"`arm-{i}` never answers `<b>`" for i in range(40)]
+    report["verdict"] |= {"kept": False, "reasons": ["`joint` is <weak>"], "notes": lines}
+    report["notes"] = ["a lone ` stays <here>"]
+    report["verdict"]["p_noninferior"] = 0.0
+    html = page.render(report, [])
+    assert "<li><code>joint</code> is &lt;weak&gt;</li>" in html
+    assert "<li><code>arm-39</code> never answers <code>&lt;b&gt;</code></li>" in html
+    assert "<li>a lone ` stays &lt;here&gt;</li>" in html
+    # A note for every label would hide the page.
+    assert "<summary>32 more</summary>" in html
+    assert "test of non-inferiority: p < 0.0001." in text_of(html)
+
+
 def test_changed_rows_are_found_by_their_names() -> None:
     table = lost.changed(what_was_lost())
     # Numbers come first, by their value.

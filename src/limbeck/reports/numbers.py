@@ -55,6 +55,11 @@ def short(value: float | None) -> str:
     return text.replace("-", MINUS)
 
 
+def p_value(value: float | None) -> str:
+    """`= 0.0012`, or that it is below a ten-thousandth: 0 is what no chance has."""
+    return "< 0.0001" if value is not None and value < 1e-4 else f"= {short(value)}"
+
+
 def count(value: float | None) -> str:
     """A count in groups of three digits, or in millions."""
     if value is None:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.core.files import write_bytes, write_json
 from limbeck.reports import (
@@ -24,6 +24,9 @@ from limbeck.reports import (
     speed,
 )
 from limbeck.reports.drawing import charts, heatmap, overview
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 Json = dict[str, Any]
 
@@ -77,9 +80,25 @@ def render(report: Json, curves: list[Json]) -> str:
         size=numbers.size,
         short=numbers.short,
         duration=numbers.duration,
+        p_value=numbers.p_value,
+        code=code,
         plain=numbers.plain,
     )
     return environment.get_template("report.html.j2").render(view(report, curves))
+
+
+def code(text: str) -> "Markup":
+    """A sentence as HTML: what stands between backticks in a message is code on a page."""
+    from markupsafe import Markup, escape  # with jinja2
+
+    parts = text.split("`")
+    # A lone backtick is the user's own.
+    if len(parts) % 2 == 0:
+        return escape(text)
+    html = Markup("")
+    for i, part in enumerate(parts):
+        html += Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
+    return html
 
 
 def view(report: Json, curves: list[Json]) -> Json:
