@@ -278,6 +278,8 @@ def test_one_word_of_a_sentence_must_have_all_that_is_asked(show: Callable[..., 
     tab.locator("#filter [name=given]").select_option(label="<i>")
     # One of the two labels of a row.
     assert shown_rows(tab) == [9, 10]
+    tab.locator("#filter [name=student]").select_option(label="none")
+    assert shown_rows(tab) == [9, 10]
     tab.locator("#filter [name=student]").select_option(label="O")
     assert shown_rows(tab) == []
 

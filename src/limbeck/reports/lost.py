@@ -10,6 +10,8 @@ from limbeck.reports.numbers import INTERVAL, decimal, interval
 Json = dict[str, Any]
 
 ANSWERS = ("given", "teacher", "student")
+# What is answered where no label of several is.
+NONE = "none"
 # Who is right of a row that is answered otherwise, as it is counted; and of numbers, who is nearer.
 WHO_IS_RIGHT = {
     "teacher": "that the teacher alone has right",
@@ -171,13 +173,14 @@ def unit_of(answer: Json, names: Mapping[str, Sequence[str]]) -> str:
 
 
 def as_list(answer: str | Sequence[str]) -> Sequence[str]:
-    """The labels of an answer, which is one name, or a list of several."""
-    return [answer] if isinstance(answer, str) else answer
+    """The labels of an answer, which is one name, or a list of several; `none` of an empty one, so
+    that a reader can ask for it."""
+    return [answer] if isinstance(answer, str) else answer or [NONE]
 
 
 def joined(answer: str | Sequence[str]) -> str:
     """The labels of an answer as one cell of a table."""
-    return ", ".join(as_list(answer)) or "none"
+    return ", ".join(as_list(answer))
 
 
 def spoken(answers: list[Json]) -> list[Json]:
