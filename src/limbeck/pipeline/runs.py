@@ -33,6 +33,7 @@ from limbeck.pipeline.steps.baseline import linear_baseline
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
+from limbeck.pipeline.tracking import Tracking
 from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe
 from limbeck.recipe.naming import title_of
@@ -98,20 +99,23 @@ def run(
         tell_of_older_stages(context.store)
         for line in note_of_large_images(recipe, context.data):
             context.store.tell_once(line)
+        title = name or title_of(recipe)
         # 3. The work; what would fail at its end comes first.
+        tracking = Tracking(context, folder, title)
         trace_own_student(context)
         cut_named_student(context)
         arms = run_arms(context)
         # The other processes have done their part, and no stage waits for them any more.
         context.is_alone = True
         # 4. What it came to.
-        report = describe(context, arms, name or title_of(recipe))
+        report = describe(context, arms, title)
         report["from_python"] = {"models": sorted(own_models), "rows": rows is not None}
         curves = learning_curves(arms)
         write_json(folder / "stages.json", context.store.records)
         lines = [json.dumps(point) + "\n" for point in curves]
         write_bytes(folder / "metrics.jsonl", "".join(lines).encode())
         page.write(report, curves, folder)
+        tracking.finish(report, curves)
         # What an earlier run left must not be taken for this run's.
         for name in (lost.CHANGED_ANSWERS, lost.LABEL_ERRORS):
             (folder / name).unlink(missing_ok=True)

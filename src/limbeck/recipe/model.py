@@ -29,6 +29,7 @@ from limbeck.core.schedules import Scheduled
 from limbeck.recipe import validate
 from limbeck.recipe.origin import Origin
 from limbeck.recipe.problems import Mistake, Problem, WrongRecipe
+from limbeck.recipe.trackers import ReportTo
 
 # Bounds that no training reaches: a number above them is a slip, or would take all memory before
 # anything is said.
@@ -470,7 +471,8 @@ class Recipe(Stage):
 
     The student is cut from `teacher` and judged against it; `teachers` teach beside it. An
     `assistant`, built as a student is, learns from them first and then teaches the student in their
-    place (Mirzadeh et al., 2020, arXiv 1902.03393).
+    place (Mirzadeh et al., 2020, arXiv 1902.03393). `report_to`: `tensorboard`, `mlflow` or
+    `trackio`, a list of them, or each with its destination, get the curves and the verdict too.
     """
 
     task: str
@@ -487,6 +489,8 @@ class Recipe(Stage):
     verdict: Verdict | None = None
     # No exporter at all would be a run that hands nothing out.
     export: list[str] = Field(["onnx"], min_length=1)
+    # Part of no key, nor of an artifact: whoever watches changes nothing.
+    report_to: ReportTo = None
     # No field: where a recipe was read is no part of what it says, nor of any cache key.
     _origin: Origin = PrivateAttr(Origin())
 

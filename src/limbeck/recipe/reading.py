@@ -136,10 +136,12 @@ def _why_no_text(error: UnicodeDecodeError) -> str:
 def write(recipe: Recipe, *, portable: bool = False) -> str:
     """The recipe as YAML, every default written out; reading it gives the same recipe.
 
-    `portable`: of an absolute path only the last part is kept, which tells nothing of this machine.
+    `portable`: of an absolute path only the last part is kept, which tells nothing of this machine,
+    and nothing of who watched the run.
     """
     content = recipe.dump()
     if portable:
+        del content["report_to"]
         for stage in _stages_with_paths(content):
             _shorten_paths(stage)
     # In the order of the models, which is that of the work.

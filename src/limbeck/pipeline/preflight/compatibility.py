@@ -18,6 +18,7 @@ from limbeck.recipe.draft import Draft
 from limbeck.recipe.learning_rates import with_rates
 from limbeck.recipe.model import Quantize, Recipe
 from limbeck.recipe.problems import Mistake
+from limbeck.recipe.trackers import missing_trackers
 
 # This file is imported where torch is not installed, by `limbeck check --data-only`.
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def mismatches(recipe: Recipe) -> Iterator[Mistake]:
     # Of a task that itself names wrongly nothing else can be asked.
     if any(mistake.path[0] == "task" for mistake in of_task):
         return
+    yield from missing_trackers(recipe.report_to)
     yield from validate.mistakes_of_formats(recipe)
     yield from validate.mistakes_of_rewrites(recipe)
     # Those last that ask components, some of which need torch.
