@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tool import load_tool
 
 import limbeck
 from limbeck.core.files import write_json
@@ -53,6 +54,20 @@ def test_dir_lists_what_is_public_and_the_page_tells_of_it() -> None:
         assert re.search(rf"limbeck\.{name}\b", told), name
     with pytest.raises(AttributeError, match="`limbeck` has no `lod`; it has Own, check"):
         limbeck.lod  # noqa: B018
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    script = load_tool("api_reference")
+    text = PAGE.read_text()
+    block = script.generated()
+    assert script.page_with(text, block) == text, "it is old: run `python tools/api_reference.py`"
+    for name in limbeck.__all__:
+        assert f"### limbeck.{name}\n" in block
+    # Examples are closed, and the arguments of `run` stand one a line with their types.
+    assert block.count("```") % 2 == 0
+    assert "    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,\n" in block
+    assert "- `models`, `rows`: as `run` takes them.\n" in block.replace("`recipe`, ", "")
+    assert "| `kept` | `bool \\| None` | Whether the student is kept; None without" in block
 
 
 def test_a_report_has_attributes_and_stays_what_it_was(tmp_path: Path) -> None:

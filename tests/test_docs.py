@@ -196,6 +196,17 @@ def test_the_notebook_was_executed() -> None:
     check_outputs([cell for cell in notebook.cells if cell.cell_type == "code"])
 
 
+def test_the_notebook_takes_what_is_public() -> None:
+    """A user's notebook imports `limbeck`, and nothing from inside of it."""
+    imported = []
+    for node in ast.walk(ast.parse(python_blocks()[3])):
+        if isinstance(node, ast.ImportFrom):
+            imported.append(str(node.module))
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+    assert [name for name in imported if name.startswith("limbeck")] == ["limbeck"]
+
+
 @pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "docs" / "flow.ipynb", as_version=4)

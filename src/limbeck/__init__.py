@@ -50,21 +50,24 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module `limbeck` has no `{name}`; it has {', '.join(__all__)}")
-    try:
-        module = importlib.import_module(f"limbeck.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "limbeck":
-            raise
-        from limbeck.core import wording
+if not TYPE_CHECKING:
+    # A type checker that saw it would take any name for one of limbeck's.
 
-        # A bare install brings what an artifact needs, and no training.
-        message = wording.needs_package(f"limbeck.{name}", package)
-        raise ModuleNotFoundError(message, name=error.name) from None
-    return getattr(module, name)
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module `limbeck` has no `{name}`; it has {', '.join(__all__)}")
+        try:
+            module = importlib.import_module(f"limbeck.{_MODULES[name]}")
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package == "limbeck":
+                raise
+            from limbeck.core import wording
+
+            # A bare install brings what an artifact needs, and no training.
+            message = wording.needs_package(f"limbeck.{name}", package)
+            raise ModuleNotFoundError(message, name=error.name) from None
+        return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -27,13 +27,16 @@ from limbeck.tasks import Task
 def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) -> Predictor:
     """The artifact in `folder`, checked and ready to answer.
 
-    runtime: one that the artifact offers, such as `onnxruntime` or `openvino`; without it, the
-        first of its manifest, which is the first that the recipe's `export` names.
-    threads: of the CPU, for one answer.
+    Args:
+        folder: an artifact's.
+        runtime: one that the artifact offers, such as `onnxruntime` or `openvino`; without it, the
+            first of its manifest, which is the first that the recipe's `export` names.
+        threads: of the CPU, for one answer.
 
-    Raises BrokenArtifact where the folder is not what was exported, ValueError where it is no
-    artifact, offers no such runtime, or the runtime is not installed, and TypeError for arguments
-    of another type.
+    Raises:
+        BrokenArtifact: the folder is not what was exported.
+        ValueError: it is no artifact, offers no such runtime, or the runtime is not installed.
+        TypeError: arguments of another type.
 
     ```
     limbeck.load("run/artifact").predict("Ada Lovelace lives in London.")

@@ -40,8 +40,8 @@ NAMES = {"text": ("text", "text_b"), "words": ("words", "text"), "image": ("imag
 
 @dataclass(frozen=True, repr=False)
 class Predictor:
-    """A loaded artifact. `runtime` is the name of what runs its `graph`; `fitted`: what its
-    decision.json says, None where it has none."""
+    """A loaded artifact. `runtime` is the name of what runs its `graph`, `folder` where it lies;
+    `fitted`: what its decision.json says, None where it has none."""
 
     task: Task
     graph: Graph
@@ -81,14 +81,16 @@ class Predictor:
         """Answer one input, or a list of them, with what the task decodes: dicts, ready for JSON,
         which a notebook shows as tables.
 
-        inputs: a text; a pair of texts, as a tuple or as a dict of `text` and `text_b`; a sentence
-            as a tuple of words; the path or the bytes of an image, or a uint8 array; a dict of a
-            row (`text`, `words`, `image`), of which other keys are not read. A list of any of
-            these gives the list of their answers.
-        batch_size: how many of a list are run at once: faster, by the same answers (where a graph
-            cannot, they are run one by one, with a warning).
+        Args:
+            inputs: a text; a pair of texts, as a tuple or as a dict of `text` and `text_b`; a
+                sentence as a tuple of words; the path or the bytes of an image, or a uint8 array; a
+                dict of a row (`text`, `words`, `image`), of which other keys are not read. A list
+                of any of these gives the list of their answers.
+            batch_size: how many of a list are run at once: faster, by the same answers (where a
+                graph cannot, they are run one by one, with a warning).
 
-        Raises ValueError for an input that is none of these, with its place in the list.
+        Raises:
+            ValueError: an input that is none of these, with its place in the list.
         """
         if not is_list(inputs):
             row = self.row(inputs)
@@ -112,12 +114,15 @@ class Predictor:
         """The probabilities of every label, float64, in the order of `labels`; fitted, where the
         artifact has a decision.json.
 
-        inputs, batch_size: as in `predict`.
+        Args:
+            inputs, batch_size: as in `predict`.
 
-        Returns (V) for one input and (N, V) for a list of N; where a row has several units (words),
-        (W, V) for one and a list of these for a list.
+        Returns:
+            (V) for one input and (N, V) for a list of N; where a row has several units (words),
+            (W, V) for one and a list of these for a list.
 
-        Raises ValueError for a task whose answers are numbers or vectors.
+        Raises:
+            ValueError: a task whose answers are numbers or vectors.
         """
         if self.task.likelihood not in PROBABILITIES:
             raise ValueError(

@@ -43,11 +43,12 @@ class ArmReport:
 @dataclass(frozen=True)
 class VerdictReport:
     """Whether the student is kept, and why not. `notes`: what is odd and no reason against it;
-    `bars`: what it must beat (one answer for every row, a linear model), and by how much it does.
+    `bars`: what it must beat (one answer for every row, a linear model), and by how much it does,
+    each with `name`, `words`, `level`, `lead`, `lead_ci95`, `is_beaten`.
     `drop`: the teacher's metric less the student's.
     `gains`: what helped, each with `name` (`teacher`, `answers`, `joint`), `arm`, `control`,
-    `gain`, `ci95` and `seeds` (of one, it holds for these weights); only those whose two arms were
-    run."""
+    `gain`, `ci95`, `at_chance` and `seeds` (of one, it holds for these weights); only those whose
+    two arms were run."""
 
     kept: bool
     reasons: list[str]
@@ -114,8 +115,10 @@ class Report(dict[str, Any]):
 
     @property
     def calibration(self) -> dict[str, Any] | None:
-        """How the artifact decides, and whether its probabilities are true shares; None where it
-        answers with no labels, or there is none."""
+        """How the artifact decides, and whether its probabilities are true shares: `temperature`,
+        `bias`, `models` (`float`, `raw`, `fitted`, `kept`: each `ece`, `ece_ci95`, `perfect_p95`,
+        `nll_nats`, `bins`), `promise`, `sets`, `shift`, `answers`, `coverage`, `cascade`; None
+        where it answers with no labels, or there is none."""
         return self.get("calibration")
 
     @property
@@ -135,7 +138,8 @@ class Report(dict[str, Any]):
 
     @property
     def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """Every table of the page as plain rows, by name: `arms`, `seeds`, `labels`, ..."""
+        """Every table of the page as plain rows, by name: `arms`, `seeds`, `labels`, `confusion`,
+        `gains`, `parity`, `stages`, `layers`, `changed_rows`, `lost_kinds`, `calibration`."""
         return tables.tables(self)
 
     def to_dataframe(self, table: str = "arms") -> Any:
