@@ -358,7 +358,7 @@ def test_what_is_to_be_done_next_can_be_pasted(
     printed = summary.commands(Path("my demo"))
     assert [shlex.split(line)[1] for line in printed[2:]] == ["bench", "list", "run"]
     assert shlex.split(printed[2])[2] == "my demo/artifact"
-    assert shlex.split(printed[4])[-1] == "my demo-short"
+    assert shlex.split(printed[4])[-1] == "my demo-int8"
     assert "--out 'my run'" in mistake(capsys, "report", "my run")
 
 
