@@ -6,6 +6,7 @@ heavy is imported before it is used: `import limbeck` needs no torch.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from limbeck.recipe.reading import parse, read
     from limbeck.reports.typed import read_report
     from limbeck.studies.exporting import export
+
+# Here, as it is read when onnxruntime is imported: from 1.29 on that numbers the machine, keeps
+# what was run in ~/.cache/Microsoft, and sends it to its maker. The hub is told no more than which
+# model is wanted.
+for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 __version__ = "0.1.0"
 __all__ = [

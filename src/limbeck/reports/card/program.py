@@ -173,10 +173,14 @@ def program_of(folder: Path) -> Program:
     return Program(code, notes)
 
 
+# Before the import, which reads it.
+QUIET = 'os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else its maker is told what is run'
+
+
 def _imports(lines: Sequence[str], preprocess_file: str) -> Lines:
     """The imports that the lines need."""
-    needed = ["import json\n"] if any("json.load" in line for line in lines) else []
-    needed += ["import numpy as np", "import onnxruntime"]
+    needed = ["import json"] if any("json.load" in line for line in lines) else []
+    needed += ["import os", "", QUIET, "import numpy as np", "import onnxruntime"]
     if preprocess_file == "tokenizer.json":
         return [*needed, "import tokenizers"]
     return [*needed, "import PIL.Image", "import PIL.ImageOps"]
