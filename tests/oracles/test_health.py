@@ -313,10 +313,8 @@ def test_a_run_tells_a_warning_as_a_note(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum("weights of `blocks.2.0`" in note for note in warnings) == 1
     # Who reads the report days later was not there when it was told.
     assert f"qat, seed 0: {warnings[0]}" in report["notes"]
-    assert (
-        "weights of `blocks.2.0`"
-        in (tmp_path / "run" / "report.html").read_text().partition("Notes")[2]
-    )
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "weights of <code>blocks.2.0</code>" in page.partition("Notes")[2]
 
 
 def test_a_warning_is_kept_beside_the_weights_once(tmp_path: Path) -> None:
