@@ -233,3 +233,15 @@ def test_test_rows_that_are_in_validation_are_told() -> None:
             "warning: 1 of 2 test rows are in validation too",
         ]
     )
+
+
+def test_labels_that_are_one_number_are_told(tmp_path: Path) -> None:
+    """pandas writes class 1 as 1.0; versions 1 and 1.0 are two."""
+    rows = "".join(f"text {index},{['1', '1.0', '01', '2'][index % 4]}\n" for index in range(8))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    source = registry.create("sources", "csv", {"path": str(tmp_path)})
+    assert {row["label"] for row in source.read()["train"]} == {"1", "01", "2"}
+    (told,) = source.notes
+    assert told.startswith("labels: `1.0` as `1` was read, which is the same number")
+    (tmp_path / "train.csv").write_text("text,label\na,1\nb,2\n")
+    assert source.read()["train"] and source.notes == []

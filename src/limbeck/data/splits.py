@@ -40,7 +40,7 @@ from limbeck.data.sampling import drawn_rows
 from limbeck.data.unseen import notes_on, refuse, unseen_labels
 from limbeck.recipe.model import Data
 from limbeck.recipe.problems import Fix, Mistake
-from limbeck.sources import DecodesImages, Row, WrongColumn, check_read
+from limbeck.sources import DecodesImages, Row, TellsOfRows, WrongColumn, check_read
 
 # The shares of train that are drawn where a source lacks a split. In this order: the test split
 # must not depend on whether there is a validation split.
@@ -179,8 +179,9 @@ def _read(
     notes: list[str] = []
     reading: dict[str, Any] = {}
     notes += misread(splits["train"], asked.options.get("encoding"))
-    if isinstance(source, DecodesImages):
+    if isinstance(source, TellsOfRows):
         notes += source.notes
+    if isinstance(source, DecodesImages):
         reading = source.reading()
     if asked.transfer:
         more = transfer.rows(relocate(asked.transfer), task, bad)

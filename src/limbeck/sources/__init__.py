@@ -111,14 +111,19 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class DecodesImages(Protocol):
-    """What a source adds that makes pixels of image files.
-
-    `notes`: what is to be told of the rows that were read. `reading()`: how a file becomes pixels
-    (`size`, `background`), which the artifact does to a user's file too.
-    """
+class TellsOfRows(Protocol):
+    """What a source adds that has something to tell of the rows which it has read: `notes`."""
 
     notes: list[str]
+
+
+@runtime_checkable
+class DecodesImages(TellsOfRows, Protocol):
+    """What a source adds that makes pixels of image files.
+
+    `reading()`: how a file becomes pixels (`size`, `background`), which the artifact does to a
+    user's file too.
+    """
 
     def reading(self) -> dict[str, Any]: ...
 

@@ -7,7 +7,7 @@ a string or a list of words. Words with a tag each are rows of words and tags.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,6 +108,7 @@ class Table(ABC):
     validation: str | None = None
     test: str | None = None
     unlabelled: str | None = None
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     # Of a format's files, the usual one first.
     suffixes: ClassVar[tuple[str, ...]]
@@ -144,6 +145,7 @@ class Table(ABC):
                 column = self._split_column(file, is_one_file=is_one_file)
                 for row_split, row in self._rows(file, split, column, labels, on_bad_row):
                     rows_of.setdefault(row_split, []).append(row)
+        self.notes[:] = labels.notes()
         return rows_of
 
     def _check_votes(self) -> None:

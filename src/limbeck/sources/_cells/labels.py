@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from limbeck.core.wording import some
 from limbeck.sources._encodings import checked_unicode
 
 # A whole number as people and pandas write it. `01` is none: it may be a code, another than `1`.
@@ -55,6 +56,8 @@ class LabelParser:
         # The value of a whole number -> the label that was met first with it: where one row of a
         # column has no label, pandas writes the others' 1 as 1.0, in that file alone.
         self.of_value: dict[int, str] = {}
+        # What was written otherwise than its label, and is the same number.
+        self.same_numbers: dict[str, str] = {}
 
     def parse(self, value: Any, column: str) -> str | list[str]:
         """The label of a cell, or the list of its labels, each once, where rows have several.
@@ -99,10 +102,23 @@ class LabelParser:
                 "nor an index into them"
             )
         if whole:
-            self.known[label] = self.of_value.setdefault(int(whole[1]), label)
+            first = self.of_value.setdefault(int(whole[1]), label)
+            self.known[label] = first
+            if first != label:
+                self.same_numbers[label] = first
         else:
             self.known[label] = label
         return self.known[label]
+
+    def notes(self) -> list[str]:
+        """That labels were read as one, where they may have been meant as two."""
+        if not self.same_numbers:
+            return []
+        read = [f"`{label}` as `{first}`" for label, first in self.same_numbers.items()]
+        return [
+            f"labels: {some(read)} was read, which is the same number. Where they are two classes, "
+            "write words"
+        ]
 
 
 def parts_of(text: str, separator: str) -> list[Any]:
