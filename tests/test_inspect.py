@@ -162,7 +162,8 @@ def test_a_model_from_python_is_asked_for_and_taken(tmp_path: Path) -> None:
         models={"mine": mine},
     )
     with pytest.raises(
-        ValueError, match=r"was given `mine` from Python: limbeck.studies.inspection.inspect_run\("
+        ValueError,
+        match=r"given `mine` from Python, so write limbeck.studies.inspection.inspect_run\(",
     ):
         inspection.inspect_run(tmp_path)
     assert [row["name"] for row in inspection.inspect_run(tmp_path, {"mine": mine})["layers"]] == [
