@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
 from commands import call
 from task_examples import TAGS, tokenizer_text
@@ -39,6 +38,7 @@ def test_rows_a_frame_a_file_and_the_command_give_one_result(
     assert call("evaluate", artifact, tmp_path / "test.csv", "--json") == 0
     assert json.loads(capsys.readouterr().out) == by_file
     predictor = limbeck.load(artifact)
+    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(ROWS)
     columns = {name: [row[name] for row in ROWS] for name in ("text", "label")}
     for rows in (ROWS, iter(ROWS), frame, columns):
@@ -107,6 +107,7 @@ def test_tags_are_rows_too(tmp_path: Path) -> None:
 
 
 def test_a_prediction_is_a_dict_that_a_notebook_shows(artifact: Path) -> None:
+    pytest.importorskip("pandas")
     model = limbeck.load(artifact)
     answer = model.predict("Ada <b>")
     assert isinstance(answer, Prediction) and answer == dict(answer)
