@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 TOOLS = Path(__file__).parents[1] / "tools"
+# Last: some have the name of a module of the tests. Run as scripts they find one another so, too.
+sys.path.append(str(TOOLS))
 
 
 def load_tool(name: str) -> ModuleType:

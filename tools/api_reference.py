@@ -7,8 +7,10 @@ build; `tests/test_api.py` keeps it as the docstrings are.
 
 import ast
 import re
-import sys
 from pathlib import Path
+
+from marked_page import page_with as page_with
+from marked_page import write
 
 import limbeck
 
@@ -207,15 +209,5 @@ def generated() -> str:
     return "\n".join([*lines, END])
 
 
-def page_with(text: str, block: str) -> str:
-    """The page with what stands between its marks replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + block + after
-
-
 if __name__ == "__main__":
-    page = page_with(PAGE.read_text(encoding="utf-8"), generated())
-    if "--check" in sys.argv:
-        sys.exit(page != PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page, encoding="utf-8")
+    write(PAGE, generated())

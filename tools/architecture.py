@@ -8,8 +8,10 @@ would write it.
 """
 
 import ast
-import sys
 from pathlib import Path
+
+from marked_page import page_with as page_with
+from marked_page import write
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "limbeck"
@@ -91,15 +93,5 @@ def generated() -> str:
     return "\n".join([BEGIN, "", *picture(arrows), "", count, "", *table(), "", END])
 
 
-def page_with(text: str, block: str) -> str:
-    """The page with what stands between its marks replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + block + after
-
-
 if __name__ == "__main__":
-    page = page_with(PAGE.read_text(encoding="utf-8"), generated())
-    if "--check" in sys.argv:
-        sys.exit(page != PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page, encoding="utf-8")
+    write(PAGE, generated())

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from layouts import LAYOUTS, Layout  # noqa: E402 - the tests are no package
+from marked_page import page_with as page_with  # noqa: E402
+from marked_page import write  # noqa: E402
 
 from limbeck.cli.first_recipe import look as starter  # noqa: E402
 
@@ -29,22 +31,15 @@ def made(layout: Layout, folder: Path) -> Path:
 
 
 def generated() -> str:
-    """The table."""
-    lines = ["| data | task | source | keys beside `path` |", "|---|---|---|---|"]
+    """The table, between its marks."""
+    lines = [BEGIN, "", "| data | task | source | keys beside `path` |", "|---|---|---|---|"]
     for layout in LAYOUTS:
         with tempfile.TemporaryDirectory() as folder:
             guess = starter.look(made(layout, Path(folder)) / layout.data)
         keys = ", ".join(f"`{key}`" for key in guess.options)
         lines.append(f"| {layout.name} | `{guess.task}` | `{guess.source}` | {keys} |")
-    return "\n".join(lines)
-
-
-def page_with(text: str, table: str) -> str:
-    """The page with the table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    return "\n".join([*lines, "", END])
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), generated()), encoding="utf-8")
+    write(PAGE, generated())
