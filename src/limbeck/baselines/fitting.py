@@ -7,6 +7,7 @@ task's likelihood what its answers are. Shapes: N rows, P units, V logits.
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,7 +111,8 @@ def best_baseline(
     if len(validation.rows) < FEW and len(train.rows) >= FOLDS:
         values = out_of_fold(task, train, metric)
         best = max(range(len(values)), key=lambda index: values[index])
-        fitted = [candidate for index, candidate in enumerate(fitted) if index == best]
+        # Those behind it are not fitted.
+        fitted = islice(fitted, best, best + 1)
     sign = metrics.sign(metric)
     chosen: tuple[Candidate, float] | None = None
     read = None
