@@ -1,6 +1,7 @@
 """`limbeck demo`: the whole flow on data that is at hand."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def demo(
     folder = out or Path("demo")
     title = "limbeck demo: handwritten digits"
     report = run_to_report(recipe, folder, title, overwrite=overwrite)
-    end(report, [*lines(report, folder), *one_answer(recipe, folder), *commands(folder)])
+    # The picture last of all: it is answered where somebody reads it, and not by every process.
+    told = chain(lines(report, folder), one_answer(recipe, folder), commands(folder))
+    end(report, told)
 
 
 def one_answer(recipe: "Recipe", folder: Path) -> Iterator[str]:
