@@ -162,15 +162,13 @@ def test_labels_of_rows_that_train_has_are_not_in_doubt() -> None:
     given = true.copy()
     given[[3, 150]] = 1 - given[[3, 150]]
     both = Scored(5 * np.eye(2)[true], given, np.arange(201))
-    train = [{"text": label, "label": label} for label in "ab"]
-    run: Any = SimpleNamespace(
-        known_from_train=np.arange(200) < 100, data=SimpleNamespace(labelled=train)
-    )
+    of_train = ["a", "b"]
+    run: Any = SimpleNamespace(known_from_train=np.arange(200) < 100, labels_of_train=of_train)
     arm: Any = SimpleNamespace(decided=SimpleNamespace(most_probable=both), task=found_task())
     (doubted,) = labels_in_doubt(run, arm, arm)
     assert (doubted.row, doubted.given, doubted.likely) == (150, 1, 0)
     # What train has nowhere no model can answer, and nobody doubts it for that.
-    train.pop()
+    of_train.pop()
     assert labels_in_doubt(run, arm, arm) == []
 
 
@@ -187,10 +185,11 @@ def test_a_label_that_train_lacks_is_not_for_want_of_training(
     labels = np.array([0] * 30 + [1] * 12)
     answers = Scored(np.eye(2)[0 * labels], labels, np.arange(43))
     arms: Any = {"teacher": [SimpleNamespace(history=[], task=found_task())]}
-    data = SimpleNamespace(
-        validation=[], labelled=[{"text": "", "label": each} for each in in_train]
+    run: Any = SimpleNamespace(
+        recipe=SimpleNamespace(judged_metric="accuracy"),
+        data=SimpleNamespace(validation=[]),
+        labels_of_train=list(in_train),
     )
-    run: Any = SimpleNamespace(recipe=SimpleNamespace(judged_metric="accuracy"), data=data)
     found = describe.undertrained(run, arms, {"teacher": Judged([answers], found_task())})
     assert found["teacher"][0].startswith(f"never answers `b`, which 12 test rows have: {cure}")
 

@@ -376,8 +376,7 @@ def test_kinds_of_rows_are_looked_at_where_the_teacher_knows_something(
 ) -> None:
     """A teacher at chance has some kind right by chance, and a student another."""
     from limbeck.evaluation.compare import Judged
-    from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar
-    from limbeck.pipeline.describe import is_above_chance
+    from limbeck.evaluation.verdict import BASELINE, CONSTANT, Bar, is_above_chance
 
     generator = np.random.default_rng(0)
     labels = np.arange(200) % 2

@@ -170,6 +170,12 @@ def is_shown_better(first: Answers, second: Answers) -> bool:
     return difference(first, second).p_at_most(0) <= ALPHA
 
 
+def is_above_chance(own: Answers, bars: Iterable[Bar]) -> bool:
+    """Whether a model is shown to know more than one answer for every row; where there is no such
+    bar, it is taken to."""
+    return all(is_shown_better(own, bar.answers) for bar in bars if bar.name == CONSTANT)
+
+
 def learned_too_little(found: Evidence) -> tuple[list[str], list[str]]:
     """What teacher and student have not learned: as reasons against the student, and as notes,
     where it concerns the teacher alone and the student does better."""
@@ -254,12 +260,7 @@ def gains(found: Evidence) -> list[dict[str, Any]]:
     for name, (arm, control) in GAINS.items():
         if arm not in answers or control not in answers:
             continue
-        chance = [bar.answers for bar in found.bars if bar.name == CONSTANT]
-        has_learned = [
-            is_shown_better(answers[each], constant)
-            for each in (arm, control)
-            for constant in chance
-        ]
+        has_learned = [is_above_chance(answers[each], found.bars) for each in (arm, control)]
         won = difference(answers[arm], answers[control])
         row = {
             "name": name,
@@ -268,7 +269,7 @@ def gains(found: Evidence) -> list[dict[str, Any]]:
             "gain": won.value,
             "ci95": won.interval(),
             "seeds": len(answers[arm].seeds),
-            "at_chance": bool(chance) and not any(has_learned),
+            "at_chance": not any(has_learned),
         }
         known.append(row)
     return known

@@ -246,6 +246,12 @@ class RunContext:
         return known_from(self.data.train, self.data.test, self.task_class)
 
     @cached_property
+    def labels_of_train(self) -> list[str]:
+        """The labels that some row of train has; `data.labels` has those of all splits. Asked only
+        where a label is in question: it reads all of train."""
+        return self.task_class.find_labels(self.data.labelled)
+
+    @cached_property
     def known_from_validation(self) -> np.ndarray:
         """(N; bool) which test rows are in validation, too, by which epochs, temperatures and
         thresholds are chosen."""

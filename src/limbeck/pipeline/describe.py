@@ -24,7 +24,7 @@ from limbeck.evaluation.verdict import (
     CONSTANT,
     Bar,
     Evidence,
-    is_shown_better,
+    is_above_chance,
     judge_arms,
     judged_arm,
 )
@@ -248,11 +248,6 @@ def bars_of(
     return bars
 
 
-def is_above_chance(teacher: Answers, bars: Sequence[Bar]) -> bool:
-    """Whether a teacher is shown to know more than one answer for every row."""
-    return all(is_shown_better(teacher, bar.answers) for bar in bars if bar.name == CONSTANT)
-
-
 def notes_of_other_teachers(run: RunContext, test: JudgedRows) -> list[str]:
     """What the teachers beside the first, and an assistant, score on the test split."""
     recipe = run.recipe
@@ -303,10 +298,9 @@ def undertrained(run: RunContext, arms: Arms, learned: Answered) -> dict[str, li
         arm = arms[name][0]
         words = signs(arm.history, metric, len(run.data.validation), key)
         # An answer that costs forbid is not for want of training.
-        learnable = named(arm.task, arm.task.find_labels(run.data.labelled))
         for label, count in never_answered(learned[name].seeds[0], arm.task).items():
             cure = "train it longer, on more rows of it"
-            if label not in learnable:
+            if label not in named(arm.task, run.labels_of_train):
                 cure = "train has none. Give it some, or leave these out of test"
             words.append(f"never answers `{label}`, which {count} test rows have: {cure}")
         found[name] = words

@@ -110,12 +110,10 @@ def labels_in_doubt(run: RunContext, teacher: Arm, student: Arm) -> list[Suspect
     both = [of_rows(scored, ~run.known_from_train) for scored in believed]
     task = student.task
     found = suspects(task, *both)
-    # Asked only where somebody doubts: it reads all of train.
-    learnable = set(task.find_labels(run.data.labelled)) if found else set()
     return [
         replace(each, row=int(new[each.row]))
         for each in found
-        if task.labels[each.given] in learnable
+        if task.labels[each.given] in run.labels_of_train
     ]
 
 
