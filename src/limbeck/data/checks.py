@@ -157,8 +157,8 @@ def check_labels(
             "nothing can be learned from it. Add rows of another"
         )
     # A head says so too, but not before it is trained.
-    scores = {score_of(row) for row in splits["train"]} - {"None"}
-    if not has_labels(task) and "label" in task.row_keys and len(scores) == 1:
+    scores = scores_of(splits["train"], task)
+    if len(scores) == 1:
         raise ValueError(
             f"data: train has one score only ({min(scores)}); "
             "nothing can be learned from it. Add rows of another"
@@ -234,12 +234,17 @@ def of_one_label(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[
 
 
 def only_score(rows: Sequence[Row], task: Any) -> str | None:
-    """The score that all rows have; None where they have several, or labels."""
+    """The score that all rows have; None where they have several, or labels, or are one row."""
+    scores = scores_of(rows, task)
+    return min(scores) if len(scores) == 1 < len(rows) else None
+
+
+def scores_of(rows: Sequence[Row], task: Any) -> set[str]:
+    """The scores of rows as numbers are written, without unknown ones; none of a task of labels."""
     are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
-    if not are_numbers or "label" not in task.row_keys or len(rows) < 2:
-        return None
-    scores = {score_of(row) for row in rows}
-    return scores.pop() if len(scores) == 1 else None
+    if not are_numbers or "label" not in task.row_keys:
+        return set()
+    return {score_of(row) for row in rows} - {"None"}
 
 
 def score_of(row: Row) -> str:
