@@ -117,8 +117,8 @@ def run(
         page.write(report, curves, folder)
         tracking.finish(report, curves)
         # What an earlier run left must not be taken for this run's.
-        for name in (lost.CHANGED_ANSWERS, lost.LABEL_ERRORS):
-            (folder / name).unlink(missing_ok=True)
+        for file in (lost.CHANGED_ANSWERS, lost.LABEL_ERRORS):
+            (folder / file).unlink(missing_ok=True)
         if report["lost"]:
             lost.write_rows(context, arms["teacher"][0], final_arm(arms)[0], folder)
         # 5. What is handed out: the first seed's, for seeds are there to measure chance.
