@@ -16,8 +16,8 @@ from torch import nn
 from limbeck.core.events import Event, Note
 from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.models.weights import model_state
-from limbeck.pipeline.steps.training import final_format_begins
 from limbeck.pipeline.steps.validation import figures_of, worth
+from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Quantize, Train
 from limbeck.recipe.reading import parse
 from limbeck.recipe.validate import without_effect
@@ -96,9 +96,9 @@ def test_without_patience_every_epoch_is_waited_for() -> None:
 
 def test_a_joint_training_keeps_no_epoch_before_its_last_format() -> None:
     settings = Quantize(weights="int2", progressive=["int8", "int4"], start=0.25)
-    assert final_format_begins(settings, 100) == 75
-    assert final_format_begins(Quantize(start=0.4), 10) == 4
-    assert final_format_begins(Quantize(), 10) == 0
+    assert beginnings(settings, 100)[-1] == 75
+    assert beginnings(Quantize(start=0.4), 10) == [4]
+    assert beginnings(Quantize(), 10) == [0]
 
 
 # What epochs are compared by.

@@ -1,5 +1,6 @@
 """What trainings may take: shares by work, a clock over several lives, and a loop that keeps to it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class Network(nn.Module):
         return self.layer(pixel_values)
 
 
-def job(seconds: float, ready: int) -> Job:
+def job(seconds: float, begins: Sequence[int] = (0,)) -> Job:
     rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     encoded = [
         Encoded({"pixel_values": row}, None, np.array([number % 2]))
@@ -118,14 +119,16 @@ def job(seconds: float, ready: int) -> Job:
         rows=TrainingRows(encoded=encoded, padding={}),
         settings=Train(epochs=2, batch_rows=10, learning_rate=1e-3),
         seconds=seconds,
-        ready=lambda total: ready,
+        begins=lambda total: begins,
     )
 
 
-def timed(folder: Path, seconds: float, ready: int = 0) -> tuple[list[dict[str, Any]], list[int]]:
+def timed(
+    folder: Path, seconds: float, begins: Sequence[int] = (0,)
+) -> tuple[list[dict[str, Any]], list[int]]:
     """A training of 8 steps of a second each, which may take so many."""
     steps: list[int] = []
-    training = loop.Training(job(seconds, ready), folder)
+    training = loop.Training(job(seconds, begins), folder)
     time = Time()
     training.clock.now = time
     training.clock.start(0.0)
@@ -174,7 +177,7 @@ def test_a_training_keeps_to_its_time_its_last_validation_included(
         return {"accuracy": 0.5}
 
     # Five steps' rows, and 1.2 / 3 of the time for each.
-    validated = replace(job(seconds, 0), validation=Validation(metrics=metrics, units=50))
+    validated = replace(job(seconds), validation=Validation(metrics=metrics, units=50))
     training = loop.Training(validated, tmp_path)
     training.clock.now = time
     training.clock.start(0.0)
@@ -195,9 +198,25 @@ def test_a_training_keeps_to_its_time_its_last_validation_included(
     assert time.seconds > min(12, seconds - 6) - 1
 
 
-def test_a_joint_training_is_not_cut_before_it_is_quantized(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"quantization begins at step 6\. Raise train\.minutes"):
-        timed(tmp_path, 2.5, ready=6)
+@pytest.mark.parametrize(
+    ("seconds", "begins", "steps"),
+    [
+        # Of eight steps; a format begins when its share of the time is over.
+        (2.5, [6], [0, 1, 6]),
+        (4.0, [4], [0, 1, 4, 5, 6]),
+        (0.1, [6], [0, 6]),
+        (0.1, [2, 4, 6], [0, 2, 4, 6]),
+        (4.0, [2, 6], [0, 2, 3, 6, 7]),
+        (8.0, [4], list(range(8))),
+    ],
+)
+def test_a_joint_training_is_quantized_within_its_time(
+    seconds: float, begins: list[int], steps: list[int], tmp_path: Path
+) -> None:
+    """It left out steps in float, and ended with a model that could not be used, or with none."""
+    history, done = timed(tmp_path, seconds, begins)
+    assert done == steps
+    assert was_cut(history) == (len(steps) < 8)
 
 
 def test_a_checkpoint_says_what_was_spent(tmp_path: Path) -> None:
@@ -209,7 +228,7 @@ def test_a_checkpoint_says_what_was_spent(tmp_path: Path) -> None:
     )
     assert seconds_spent(tmp_path) == 12.5
     # In its next life the training has the rest alone.
-    training = loop.Training(job(20.0, 0), tmp_path)
+    training = loop.Training(job(20.0), tmp_path)
     write_checkpoint(
         tmp_path,
         training.modules,

@@ -64,6 +64,13 @@ class Clock:
         pace = (self.now() - self.steps_began) / self.units
         return units * pace * COST[VALIDATION] / COST[STEP]
 
+    def share(self, reserve: float) -> float:
+        """How much of the time is used up, 1 for all of it; `reserve`: what the end takes yet."""
+        if self.allowed is None:
+            return 0.0
+        left_for_steps = self.allowed - reserve
+        return self.spent / left_for_steps if left_for_steps > 0 else 1.0
+
     def is_over(self, *, at_end_of_epoch: bool, reserve: float = 0.0) -> bool:
         """Whether the time is used up, or would be before the next epoch ends.
 

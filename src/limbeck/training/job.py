@@ -86,9 +86,9 @@ def all_alike(step: int, total: int) -> str:
     return STEP
 
 
-def from_the_first(total: int) -> int:
-    """The weights after any step may be kept."""
-    return 0
+def one_format(total: int) -> Sequence[int]:
+    """The model is of one kind from the first step to the last."""
+    return [0]
 
 
 def no_teacher(batch: Batch) -> None:
@@ -155,8 +155,8 @@ class Job:
     watchers: who looks on.
     validation: what is asked after every epoch; None for nothing.
     kind: (step, total) -> the step's kind of work, for the time left (`core.events`).
-    ready: total -> the first step after which the weights are of the kind that the training ends
-        with, and may be kept.
+    begins: total -> the steps at which the model takes another format, rising. None of them is
+        ever left out, and only weights of the last format may be kept.
     seconds: what the training may take; no bound where None.
     tell: hears how far it is.
     """
@@ -173,6 +173,6 @@ class Job:
     watchers: Watchers = field(default_factory=Watchers)
     validation: Validation | None = None
     kind: KindOfStep = all_alike
-    ready: Callable[[int], int] = from_the_first
+    begins: Callable[[int], Sequence[int]] = one_format
     seconds: float | None = None
     tell: Reporter = silent

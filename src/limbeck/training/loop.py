@@ -92,9 +92,10 @@ class Training:
         self.batches = all_batches(job.settings, job.rows.encoded, self.sizes)
         self.history: History = []
         total = len(self.batches)
+        self.begins = job.begins(total)
         judge = job.validation.judge if job.validation else None
         rising = job.settings.warmup * total
-        self.choice = Choice(job.settings, judge, job.ready(total), rising)
+        self.choice = Choice(job.settings, judge, self.begins[-1], rising)
         self.clock = Clock(job.seconds)
         # How many steps were done when the time was used up; 0 while it is not.
         self.out_of_time = 0
@@ -137,9 +138,8 @@ class Training:
         heap = memory.Heap()
         # Inside, a signal only asks to stop: no step is left half done.
         with deferred_interrupt() as stop:
-            for step in range(start, total):
-                if self.choice.is_over or self.out_of_time:
-                    break
+            step = start
+            while step < total and not self.choice.is_over and not self.out_of_time:
                 # 1. Save, where it is time or where this is the end.
                 is_due = time.monotonic() - saved >= job.settings.checkpoint_seconds
                 if stop.requested or is_due:
@@ -166,6 +166,7 @@ class Training:
                     meter.advance(VALIDATION, self.validation_units)
                 if meter.due():
                     self.show(step, meter)
+                step = self.next_step(step)
             self.take_best()
         return self.history
 
@@ -346,8 +347,8 @@ class Training:
     def end_epoch(self, step: int) -> None:
         """Validate and tell."""
         epoch, _ = self.batches[step]
-        # The last step of an epoch is always logged.
-        losses = self.history[-1]["losses"]
+        # The last step of an epoch is always logged; one that is cut short within may not be.
+        losses = self.last_logged("losses")
         metrics = {}
         if self.job.validation:
             began = self.clock.now()
@@ -365,27 +366,44 @@ class Training:
     def is_late(self, step: int, *, at_end_of_epoch: bool = False) -> bool:
         """Whether the time is used up after `step`; process 0's clock says so to all.
 
-        Raises:
-            ValueError: it is, before the model is of the kind that the training ends with.
+        Never before the model is of the kind that the training ends with: `next_step` sees to it
+        that the time left reaches that.
         """
         if self.job.seconds is None:
             return False
         if at_end_of_epoch:
             self.clock.end_epoch()
+        if step < self.begins[-1]:
+            return False
         reserve = self.clock.reserve(self.validation_units)
         late = self.clock.is_over(at_end_of_epoch=at_end_of_epoch, reserve=reserve)
         if not processes.broadcast_value(late):
             return False
-        # What is cut here must already be of the kind that the training ends with.
-        first = self.job.ready(len(self.batches))
-        if step < first:
-            raise ValueError(
-                f"train.minutes: the share of this training, {self.job.seconds:.0f} s, is used up "
-                f"after step {step + 1}, and its quantization begins at step {first}. Raise "
-                "train.minutes, or lower train.epochs or quantize.start"
-            )
         self.out_of_time = step + 1
         return True
+
+    def next_step(self, step: int) -> int:
+        """The step after `step`, or the one at which the next format begins, where its time came.
+
+        A format has its share of the time as it has its share of the steps: where steps are too
+        slow for the time, those that are left before the format are left out.
+        """
+        ahead = [begin for begin in self.begins if begin > step + 1]
+        if self.job.seconds is None or not ahead:
+            return step + 1
+        reserve = self.clock.reserve(self.validation_units)
+        share = self.clock.share(reserve)
+        if not processes.broadcast_value(share * len(self.batches) >= ahead[0]):
+            return step + 1
+        self.history.append({"step": step + 1, "ended": NO_TIME, "next": ahead[0] + 1})
+        self.job.tell(
+            Note(
+                f"  warning: went from step {step + 1} to {ahead[0] + 1} of {len(self.batches)}: "
+                f"its share of train.minutes, {self.job.seconds:.0f} s, is too short for the steps "
+                "between"
+            )
+        )
+        return ahead[0]
 
     def judge_epoch(self, step: int) -> None:
         """Keep the weights of the epoch that was just validated, where it is the best so far."""

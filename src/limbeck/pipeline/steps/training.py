@@ -44,8 +44,8 @@ from limbeck.training.job import (
     Job,
     Watchers,
     all_alike,
-    from_the_first,
     no_teacher,
+    one_format,
 )
 
 # On which the losses are bound to both models' shapes before step 0. Two, since an axis of one row
@@ -191,14 +191,14 @@ def training_job(
     penalties: dict[str, Penalty] = {}
     # What is asked of ranges before each validation; nothing of a float model.
     examine = None
-    kind, ready = all_alike, from_the_first
+    kind, begins = all_alike, one_format
     if joint:
         prepare(recipe, run, model, task)
         penalties = penalties_of(joint, model)
         listeners.append(_quantization_switch(recipe, run, model, task))
         examine = Examination(model, calibration(recipe, run, task)[0], run.store.tell)
         kind = partial(kind_of_step, joint)
-        ready = partial(final_format_begins, joint)
+        begins = partial(beginnings, joint)
     # 3. What is minimised, and who watches.
     objective = run.place.move_model(Objective(terms, penalties))
     is_balanced = recipe.distill is not None and recipe.distill.balance == "gradients"
@@ -227,7 +227,7 @@ def training_job(
         watchers=watchers,
         validation=validation(run, model, task, settings.epochs, first=examine),
         kind=kind,
-        ready=ready,
+        begins=begins,
         seconds=minutes.of_student(run, recipe),
         tell=run.store.tell,
     )
@@ -292,12 +292,6 @@ def kind_of_step(settings: Quantize, step: int, total: int) -> str:
     """What a joint training's step costs, for the time left."""
     first_quantized, *_ = beginnings(settings, total)
     return QUANTIZED if step >= first_quantized else STEP
-
-
-def final_format_begins(settings: Quantize, total: int) -> int:
-    """The first step of a joint training that has the format which it ends with."""
-    *_, last = beginnings(settings, total)
-    return last
 
 
 def store_trained(run: RunContext, student: StoredModel, trained: Path) -> StoredModel:
