@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN = "<!-- made by tools/architecture.py: begin -->"
 END = "<!-- made by tools/architecture.py: end -->"
 # From the ground up; the order that import-linter keeps (pyproject.toml).
-GROUND = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "reports")
+GROUND = ("core", "sources", "tasks", "recipe", "evaluation", "artifact", "server", "reports")
 UPPER = (
     "baselines", "models", "data", "losses", "surgeries", "distillation", "quantization",
     "training", "exporters", "analysis", "pipeline", "studies", "cli",

@@ -33,6 +33,7 @@ from limbeck.cli.report import report
 from limbeck.cli.run import run
 from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
+from limbeck.cli.serve import Serve
 from limbeck.cli.standard_output import named_output
 from limbeck.core.system import launch
 from limbeck.core.terminal.shell import PROGRAM
@@ -47,6 +48,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "predict": Predict,
     "evaluate": Evaluate,
     "bench": bench,
+    "serve": Serve,
     "export": export,
     "inspect": inspect,
     "search": Search,

@@ -25,6 +25,11 @@ OF_THE_EXTRA_TRAIN = {
     "scipy",
 }
 
+# What brings a package that neither the base nor the extra `train` does.
+EXTRAS = dict.fromkeys(
+    ("granian", "orjson", "prometheus_client", "python_multipart", "uvloop"), "serve"
+)
+
 
 def suggest(word: str, choices: Iterable[object]) -> str:
     """The nearest choice and the list of them, for an error message.
@@ -154,13 +159,15 @@ def figure(value: float | None, digits: int = 4) -> str:
 
 
 def needs_package(what: str, package: str) -> str:
-    """The sentence for `what` needs a package that the extra `train` brings.
+    """The sentence for `what` needs a package that one of the extras brings.
 
     >>> needs_package("this", "torch")
     'this needs the package torch, which is not installed. pip install "limbeck[train]"'
     """
+    extra = EXTRAS.get(package, "train")
     return (
-        f'{what} needs the package {package}, which is not installed. pip install "limbeck[train]"'
+        f"{what} needs the package {package}, which is not installed. "
+        f'pip install "limbeck[{extra}]"'
     )
 
 

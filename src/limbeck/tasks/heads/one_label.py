@@ -85,11 +85,9 @@ class OneOfSeveral(ABC):
         """(1, V) logits to the label, its probability and all probabilities."""
         # Six digits are shown, and float32 would leave seven.
         probabilities = softmax(logits[0].astype(np.float64))
-        best = int(probabilities.argmax())
-        by_label = {}
-        for label, probability in zip(self.labels, probabilities, strict=True):
-            by_label[label] = round(float(probability), 6)
-        label = self.labels[best]
+        label = self.labels[int(probabilities.argmax())]
+        # All at once: of 77 labels one by one took a tenth of an answer's time.
+        by_label = dict(zip(self.labels, probabilities.round(6).tolist(), strict=True))
         return {"label": label, "probability": by_label[label], "probabilities": by_label}
 
     def decisions(self, scored: Scored) -> Array:

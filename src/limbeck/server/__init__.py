@@ -1,0 +1,1 @@
+"""HTTP: artifacts behind a socket, bounded in every direction (`limbeck serve`)."""

@@ -1,0 +1,164 @@
+"""Changing models while the server runs: another artifact, a candidate, a promotion, a rollback.
+
+- `PUT /admin/models/NAME` with `{"artifact": FOLDER}`: it answers once it is verified, and the
+  version before is kept.
+- `PUT /admin/models/NAME` with `{"candidate": FOLDER, "share": "shadow"}`: it is scored beside the
+  live one; with `"share": 0.05` it answers that share.
+- `POST /admin/models/NAME/promote`: the candidate answers; `drop`: it goes.
+- `POST /admin/models/NAME/rollback`: the version before answers again.
+
+An artifact is first opened by a process of its own, which replays its golden inputs: one that is
+broken, or that kills what opens it, changes nothing.
+"""
+
+import asyncio
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from limbeck.server import logs
+from limbeck.server.candidates import seen
+from limbeck.server.plans import Shelf, Standing
+from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
+from limbeck.server.requests.asked import json_of
+from limbeck.server.requests.http import Answer, Request, json_answer
+from limbeck.server.requests.refusals import Refused, bad_request
+from limbeck.server.settings import Candidate, Settings
+
+# Until all workers follow a change: each opens the artifact by itself.
+FOLLOW_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+
+
+class Admin:
+    """Changes the plan of a server.
+
+    Args:
+        settings: of the server.
+        folder: where the plan lies.
+        board: on which workers say which plan they follow.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, board: Board) -> None:
+        self.settings = settings
+        self.shelf = Shelf(folder)
+        self.board = board
+
+    def told(self) -> dict[str, Any]:
+        """The plan, with what each candidate was seen to do."""
+        plan = self.shelf.plan()
+        models = {}
+        for place, (name, standing) in enumerate(plan.models.items()):
+            told = standing.model_dump(exclude_none=True)
+            if standing.candidate:
+                counts = seen(self.board, place)
+                told["seen"] = {
+                    "rows": counts.rows,
+                    "agreement": round(counts.agreement, 6),
+                    "failed": counts.broken,
+                    "slowdown": round(counts.slowdown, 3),
+                }
+            models[name] = told
+        return {"generation": plan.generation, "models": models}
+
+    async def change(self, request: Request) -> Answer:
+        """Do what a request asks for, and wait until all workers have.
+
+        Raises Refused for what is not there, or an artifact that is broken.
+        """
+        name = request.names["model"]
+        if name not in self.shelf.plan().models:
+            raise Refused(HTTPStatus.NOT_FOUND, "no model of this name is served")
+        # Of two changes at one moment the second sees what the first has done (`Shelf.changed`).
+        action = request.names.get("action")
+        if action is None:
+            await self.put(name, json_of(await request.body()))
+        else:
+            with self.shelf.changed() as models:
+                models[name] = acted(models[name], action)
+        generation = self.shelf.plan().generation
+        who = request.token.name if request.token else None
+        logs.log("change", model=name, action=action or "put", by=who, generation=generation)
+        await self.wait_for(generation)
+        return json_answer(self.told()["models"][name] | {"generation": generation})
+
+    async def put(self, name: str, asked: Any) -> None:
+        """Have another artifact answer, or a candidate beside it. Raises Refused."""
+        if not isinstance(asked, dict) or not {"artifact", "candidate"} & set(asked):
+            raise bad_request('{"artifact": FOLDER} is expected, or {"candidate": FOLDER}')
+        if "artifact" in asked:
+            version = await self.verified(asked["artifact"])
+            with self.shelf.changed() as models:
+                models[name] = models[name].replaced_by(version)
+            return
+        try:
+            given = {key: value for key, value in asked.items() if key != "candidate"}
+            candidate = Candidate.model_validate({"folder": asked["candidate"]} | given)
+        except ValidationError as error:
+            raise bad_request(f"no such candidate: {error.errors()[0]['msg']}") from None
+        version = await self.verified(str(candidate.folder))
+        with self.shelf.changed() as models:
+            models[name] = models[name].tried(version, candidate)
+
+    async def verified(self, folder: Any) -> str:
+        """The version of an artifact that a process of its own has opened. Raises Refused."""
+        if not isinstance(folder, str) or not folder:
+            raise bad_request("the folder of an artifact is expected, as a text")
+        process = await asyncio.create_subprocess_exec(
+            *verifying(Path(folder), self.shelf.folder, self.settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        told, why = await process.communicate()
+        if process.returncode:
+            logs.log("refused artifact", logs.WARNING, folder=folder, why=why.decode()[-1000:])
+            # The reason names paths of this machine, and is for its log.
+            raise Refused(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "this artifact is not taken: it is none, or broken. The server's log says why",
+            )
+        return told.decode().strip()
+
+    async def wait_for(self, generation: int) -> None:
+        """Wait until every worker that runs follows a plan. Raises Refused where one cannot."""
+        until = asyncio.get_running_loop().time() + FOLLOW_SECONDS
+        while asyncio.get_running_loop().time() < until:
+            of_all = zip(
+                self.board.of_all(READY),
+                self.board.of_all(GENERATION),
+                self.board.of_all(FAILED),
+                strict=True,
+            )
+            states = [(reached, failed) for ready, reached, failed in of_all if ready]
+            if any(failed >= generation for _, failed in states):
+                why = "a worker could not open it, and goes on as before: the log says why"
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, why)
+            if all(reached >= generation for reached, _ in states):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        why = f"not all workers have followed within {FOLLOW_SECONDS:g} s"
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, why)
+
+
+def acted(standing: Standing, action: str) -> Standing:
+    """A model after `promote`, `drop` or `rollback`. Raises Refused where there is nothing to."""
+    if action == "rollback":
+        if not standing.previous:
+            raise Refused(HTTPStatus.CONFLICT, "there is no version before this one")
+        return standing.replaced_by(standing.previous)
+    if action not in ("promote", "drop"):
+        raise Refused(HTTPStatus.NOT_FOUND, "promote, drop and rollback are what can be done")
+    if not standing.candidate:
+        raise Refused(HTTPStatus.CONFLICT, "there is no candidate beside this model")
+    if action == "drop":
+        return standing.without_candidate()
+    return standing.replaced_by(standing.candidate)
+
+
+def verifying(folder: Path, own: Path, settings: Settings) -> list[str]:
+    """The command that verifies an artifact and prints its version (`processes.verify`)."""
+    command = [sys.executable, "-m", "limbeck.server.processes.verify", str(folder), str(own)]
+    return command + ([settings.runtime] if settings.runtime else [])

@@ -1,0 +1,205 @@
+"""What each address of the server answers."""
+
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from limbeck.artifact.predictor import Predictor
+from limbeck.server import logs
+from limbeck.server.admin import Admin
+from limbeck.server.candidates import Shadow
+from limbeck.server.engine import Engine
+from limbeck.server.hosting import Model, Models, Version
+from limbeck.server.meters import CONTENT_TYPE, Meters
+from limbeck.server.requests.access import Access
+from limbeck.server.requests.asked import inputs_of
+from limbeck.server.requests.http import Answer, Request, json_answer, refusal
+from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.routes import Routes
+from limbeck.server.settings import Settings
+
+# Of the same address, whichever worker: (request) -> answer.
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class Application:
+    """Answers requests: granian's RSGI application.
+
+    Args:
+        settings: of the server.
+        models: open; another table takes its place when the plan changes.
+        engine: computes. meters: count. access: lets in.
+        folder: of the server, where the plan lies.
+        name: of the worker, which the ids of requests begin with.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        engine: Engine,
+        meters: Meters,
+        access: Access,
+        folder: Path,
+    ) -> None:
+        self.settings = settings
+        self.models = models
+        self.engine = engine
+        self.meters = meters
+        self.access = access
+        self.shadow = Shadow(engine, meters)
+        # It reads the plan itself: another worker may have changed it.
+        self.admin = Admin(settings, folder, engine.board)
+        # Ids differ between workers, and between the lives of one.
+        self.prefix = f"{time.time_ns():x}"[-8:]
+        self.numbers = itertools.count(1)
+        # Requests under way, and whether their connections are closed with the answer.
+        self.under_way = 0
+        self.is_stopping = False
+        self.routes = self.table()
+
+    def table(self) -> Routes:
+        """Every address, with its methods."""
+        routes = Routes()
+        routes.add("GET /v2/health/live", self.live)
+        routes.add("GET /v2/health/ready", self.ready)
+        routes.add("GET /metrics", self.metrics)
+        routes.add("POST /predict", self.predict)
+        routes.add("POST /predict/{model}", self.predict)
+        # Those that change something need a token that may.
+        routes.add("GET /admin/models", self.plan)
+        routes.add("PUT /admin/models/{model}", self.change)
+        routes.add("POST /admin/models/{model}/{action}", self.change)
+        return routes
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            protocol.close(HTTPStatus.NOT_FOUND)
+            return
+        began = time.perf_counter()
+        number = f"{self.prefix}-{next(self.numbers):x}"
+        request = Request(scope, protocol, self.settings.limits, number)
+        # Counted until the answer is sent: a server that is to stop waits for it.
+        self.under_way += 1
+        try:
+            answer = await self.answer(request)
+            request.answer(answer, is_last=self.is_stopping)
+        finally:
+            self.under_way -= 1
+        seconds = time.perf_counter() - began
+        # Of other addresses there is no model to count by, and names that nobody serves are many.
+        if request.model:
+            self.meters.count(request.model, request.version, int(answer.status), seconds)
+        if self.settings.logs.requests or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log(request, answer, seconds)
+
+    def log(self, request: Request, answer: Answer, seconds: float) -> None:
+        """Write a line about a request: nothing of what it holds."""
+        fields: dict[str, Any] = {"id": request.id, "method": request.method, "path": request.path}
+        if request.trace:
+            fields["trace"] = request.trace
+        if request.model:
+            fields |= {"model": request.model, "version": request.version}
+        logs.log("request", **fields, status=int(answer.status), ms=round(1000 * seconds, 2))
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request, or its refusal."""
+        try:
+            handler, request.names, is_open = self.routes.find(request.method, request.path)
+            # Before the body is read: strangers may not even send one.
+            if not is_open:
+                request.token = self.access.token_of(request.header("authorization"))
+                self.access.count(request.token)
+            return await handler(request)
+        except Refused as error:
+            # A sentence, and nothing of what was sent or of this machine.
+            return refusal(error)
+
+    async def live(self, request: Request) -> Answer:
+        """The process runs."""
+        return json_answer({"live": True})
+
+    async def ready(self, request: Request) -> Answer:
+        """It takes requests: its models are open, and it is not about to stop."""
+        # A balancer that asks sends no more requests here.
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self.is_stopping else HTTPStatus.OK
+        return json_answer({"ready": not self.is_stopping}, status)
+
+    async def metrics(self, request: Request) -> Answer:
+        """The meters of all workers."""
+        return Answer(self.meters.text(), content_type=CONTENT_TYPE)
+
+    async def plan(self, request: Request) -> Answer:
+        """The versions of all models."""
+        self.access.require_admin(request.token)
+        return json_answer(self.admin.told())
+
+    async def change(self, request: Request) -> Answer:
+        """Change a model: another artifact, a candidate, a promotion, a rollback."""
+        self.access.require_admin(request.token)
+        return await self.admin.change(request)
+
+    async def predict(self, request: Request) -> Answer:
+        """Answers to the inputs of a body, each with the model and version it comes from."""
+        began = time.monotonic()
+        # Taken once: what is changed meanwhile is for the next request.
+        model = self.models.model(request.names.get("model"))
+        version = model.version_for(request.id)
+        request.model, request.version = model.name, version.name
+        seconds = request.seconds()
+        body = await request.body()
+        inputs, is_one = inputs_of(request, body, version.predictor)
+        # What reading took is a part of what the request may take.
+        left = max(0.0, seconds - (time.monotonic() - began))
+        try:
+            answers = await self.engine.compute(
+                answers_of(version.predictor, inputs), left, version.name
+            )
+        except ValueError as error:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        self.after(model, version, inputs, answers)
+        return json_answer(told(model, version, answers, is_one))
+
+    def after(
+        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
+    ) -> None:
+        """Count what was answered, and have a candidate scored on it."""
+        abstained = sum(1 for each in answers if each.get("abstain") is True)
+        self.meters.count_rows(model.name, version.name, len(answers), abstained)
+        if model.candidate:
+            self.shadow.see(model, version, inputs, answers)
+
+
+def answers_of(predictor: Predictor, inputs: list[Any]) -> Iterator[list[dict[str, Any]] | None]:
+    """Answer raw inputs, one in each step; the last step gives the answers.
+
+    Raises ValueError for one that cannot be answered.
+    """
+    answers: list[dict[str, Any]] = []
+    for place, each in enumerate(inputs):
+        # Between two rows others have their turn.
+        if place:
+            yield None
+        try:
+            answers.append(predictor.predict(each))
+        except ValueError as error:
+            # Of one there is no place to name.
+            if len(inputs) == 1:
+                raise
+            raise ValueError(f"inputs[{place}]: {error}") from None
+    yield answers
+
+
+def told(
+    model: Model, version: Version, answers: list[dict[str, Any]], is_one: bool
+) -> dict[str, Any]:
+    """What is sent: one answer with its origin, or a list of them."""
+    # Every answer says what it comes from, so that one can be asked for again.
+    origin = {"model": model.name, "version": version.name}
+    if is_one:
+        return answers[0] | origin
+    return origin | {"answers": answers}

@@ -1,0 +1,147 @@
+"""A candidate beside the model that answers: scored on the same rows, then kept or dropped.
+
+Counts lie on the board, one set for each model and worker, so that all workers' rows count. They
+begin anew when the plan changes.
+"""
+
+import time
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from limbeck.core.foreign import told_as
+from limbeck.server.engine import Engine
+from limbeck.server.hosting import Model, Version
+from limbeck.server.meters import Meters
+from limbeck.server.processes.board import MODELS, OF_MODEL, ROW, Board, place_of
+
+# What is counted, by its place among a model's numbers.
+ROWS, SAME, BROKEN, LIVE_NS, CANDIDATE_NS = range(5)
+# Requests that wait to be scored; more are left out, for a candidate may never delay an answer.
+MOST_WAITING = 32
+# What is shown beside a decision, and is none.
+NO_DECISION = ("probability", "probabilities", "confidence", "embeddings")
+DIGITS = 2
+
+
+class Shadow:
+    """Scores candidates in one worker, when nothing else is to be computed."""
+
+    def __init__(self, engine: Engine, meters: Meters) -> None:
+        self.engine = engine
+        self.meters = meters
+        self.waiting: deque[int] = deque()
+
+    def see(
+        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
+    ) -> None:
+        """Have the other version score what one has answered."""
+        # With a share the candidate has answered some rows: then the live one is scored on these.
+        other = model.candidate if version is model.live else model.live
+        # Left out rather than put off: what is scored late would be scored on a busy machine.
+        if other is None or self.engine.spare_jobs >= MOST_WAITING:
+            return
+        self.engine.compute_later(self.steps(model, version, inputs, answers))
+
+    def steps(
+        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
+    ) -> Generator[None, None, None]:
+        """Score rows by the version that did not answer them, a step for each."""
+        assert model.candidate is not None
+        is_live = version is model.live
+        other = model.candidate if is_live else model.live
+        # A row by itself: a request that comes meanwhile waits for one row at most.
+        for raw, answer in zip(inputs, answers, strict=True):
+            seconds = {}
+            outcome = "failed"
+            try:
+                with told_as(ValueError):
+                    # Both are timed here, one after the other: the machine is as busy for both.
+                    began = time.perf_counter_ns()
+                    version.predictor.predict(raw)
+                    middle = time.perf_counter_ns()
+                    theirs = other.predictor.predict(raw)
+                    seconds = {
+                        is_live: middle - began,
+                        not is_live: time.perf_counter_ns() - middle,
+                    }
+                outcome = "same" if decision_of(theirs) == decision_of(answer) else "other"
+            except ValueError:
+                pass
+            self.count(model, outcome, seconds.get(True, 0), seconds.get(False, 0))
+            yield
+
+    def count(self, model: Model, outcome: str, live_ns: int, candidate_ns: int) -> None:
+        """Note what came of a row."""
+        assert model.candidate is not None
+        key = (model.name, model.candidate.name, outcome)
+        self.meters.shadowed.labels(*key).inc()
+        own = self.engine.board.own
+        own[place_of(model.place, ROWS)] += 1
+        own[place_of(model.place, SAME)] += outcome == "same"
+        own[place_of(model.place, BROKEN)] += outcome == "failed"
+        own[place_of(model.place, LIVE_NS)] += live_ns
+        own[place_of(model.place, CANDIDATE_NS)] += candidate_ns
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a candidate was seen to do, in all workers."""
+
+    rows: int
+    same: int
+    broken: int
+    live_ns: int
+    candidate_ns: int
+
+    @property
+    def agreement(self) -> float:
+        """The share of rows to which both give the same answer."""
+        return self.same / self.rows if self.rows else 0.0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long as the live model it takes."""
+        return self.candidate_ns / self.live_ns if self.live_ns else 1.0
+
+
+def seen(board: Board, model: int) -> Seen:
+    """The counts of the model at a place, summed over workers."""
+    return Seen(*(board.total(place_of(model, field)) for field in range(5)))
+
+
+def forget(board: Board) -> None:
+    """Begin this worker's counts anew."""
+    for place in range(MODELS * OF_MODEL):
+        board.own[ROW - MODELS * OF_MODEL + place] = 0
+
+
+def verdict(model: Model, counts: Seen) -> tuple[str, str] | None:
+    """(`promote` or `drop`, why) for a candidate with bounds; None while it stays."""
+    bounds = model.bounds
+    if bounds is None or model.candidate is None:
+        return None
+    # Of a candidate that fails once no number of other rows makes a good one.
+    if counts.broken:
+        return "drop", f"it fails on {counts.broken:,} rows that the live model answers"
+    if counts.rows < bounds.rows:
+        return None
+    if counts.agreement < bounds.agreement:
+        return "drop", f"it agrees on {counts.agreement:.4f} of {counts.rows:,} rows"
+    if counts.slowdown > bounds.slowdown:
+        return "drop", f"it takes {counts.slowdown:.2f} times as long"
+    if not bounds.promote:
+        return None
+    why = f"it agrees on {counts.agreement:.4f} of {counts.rows:,} rows"
+    return "promote", f"{why}, and takes {counts.slowdown:.2f} times as long"
+
+
+def decision_of(value: Any) -> Any:
+    """What of an answer is a decision: without probabilities, and numbers to two decimals."""
+    if isinstance(value, dict):
+        kept = {key: each for key, each in value.items() if key not in NO_DECISION}
+        return {key: decision_of(each) for key, each in kept.items()}
+    if isinstance(value, list):
+        return [decision_of(each) for each in value]
+    return round(value, DIGITS) if isinstance(value, float) else value

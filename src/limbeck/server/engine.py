@@ -1,0 +1,175 @@
+"""The queue before the models of a worker, which is bounded, and the computing itself.
+
+One request at a time: several at once gain nothing on the same cores (batches of texts gain less
+than 8 % on a CPU), and each would wait for the slowest. A fast model computes in the event loop: to
+hand a request to another thread and back takes 100 microseconds, a tenth of its time. A slow one
+computes in a thread. So newcomers are let in or refused, deadlines kept and health checks answered
+in time, whatever is computed; between two rows of a request the loop has its turn, too.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from limbeck.core.foreign import told_as
+from limbeck.server.processes.board import WAITING, Board
+from limbeck.server.requests.refusals import too_busy, too_late
+
+# What a step may take in the event loop.
+FAST_SECONDS = 0.005
+# How much the last one weighs in the mean time of a step, or of a request.
+SHARE_OF_LAST = 0.05
+
+
+@dataclass
+class Job:
+    """Work under way: its steps, and who awaits what the last of them leaves."""
+
+    steps: Iterator[Any]
+    outcome: asyncio.Future
+    kind: str
+    seconds: float = 0.0
+
+
+class Engine:
+    """What computes in one worker.
+
+    Args:
+        most: requests of the whole server that may wait.
+        workers: of the server, each of which computes one more.
+        board: where the workers count what waits.
+        loop: on which requests are awaited, and in which they are computed.
+    """
+
+    def __init__(
+        self, most: int, workers: int, board: Board, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.most = most
+        self.workers = workers
+        self.board = board
+        self.loop = loop
+        self.mean_seconds = 0.0
+        # Of a step of each kind of work; one that is not known yet is taken for slow.
+        self.step_seconds: dict[str, float] = {}
+        self.thread = ThreadPoolExecutor(1, "inference")
+        self.is_awake = False
+        self.jobs: deque[Job] = deque()
+        # Work that nobody awaits: a step at a time, where nothing else is to be done.
+        self.spare: deque[Iterator[Any]] = deque()
+
+    async def compute(self, steps: Iterator[Any], seconds: float, kind: str) -> Any:
+        """What the last of `steps` gives, if it does within so many seconds.
+
+        Args:
+            steps: each gives None, but for the last, which gives the result.
+            seconds: what it may take.
+            kind: of the work, by which its steps' time is known.
+
+        Raises:
+            Refused: too many requests wait (429), or the time is up (504): the rest of the work is
+                dropped.
+            ValueError: as a step does.
+        """
+        # One more than may wait is computed in each worker.
+        if self.board.total(WAITING) >= self.most + self.workers:
+            raise too_busy(self.wait_seconds())
+        outcome = self.loop.create_future()
+        timer = self.loop.call_later(seconds, refuse, outcome, seconds)
+        self.board.own[WAITING] += 1
+        try:
+            self.jobs.append(Job(steps, outcome, kind))
+            self.wake()
+            return await outcome
+        finally:
+            self.board.own[WAITING] -= 1
+            # Else it would hold the result until the time is up.
+            timer.cancel()
+
+    def compute_later(self, steps: Iterator[Any]) -> None:
+        """Compute steps whose results nobody awaits, once no request waits."""
+        # Its caller bounds how many there are.
+        self.spare.append(steps)
+        self.wake()
+
+    @property
+    def spare_jobs(self) -> int:
+        """How much work waits that nobody awaits."""
+        return len(self.spare)
+
+    def wake(self) -> None:
+        """Have the next step computed, unless it is going to be."""
+        if not self.is_awake:
+            self.is_awake = True
+            self.loop.call_soon(self.step)
+
+    def wait_seconds(self) -> int:
+        """In how many seconds the queue will have been worked off, at least one."""
+        return max(1, math.ceil(self.most * self.mean_seconds / self.workers))
+
+    def step(self) -> None:
+        """Compute a step of the first job that is still awaited, and come again for the next."""
+        while self.jobs and self.jobs[0].outcome.done():
+            self.jobs.popleft()
+        if self.jobs:
+            job = self.jobs[0]
+            if self.step_seconds.get(job.kind, math.inf) > FAST_SECONDS:
+                # `again` is called once the thread has done it.
+                step = self.loop.run_in_executor(self.thread, self.advance, job)
+                step.add_done_callback(self.settle)
+                return
+            self.give(job, self.advance(job))
+        # One that is over gives the default, which no step does.
+        elif self.spare and next(self.spare[0], self) is self:
+            self.spare.popleft()
+        self.again()
+
+    def again(self) -> None:
+        """Have the next step computed in the loop's next turn, where there is one."""
+        self.is_awake = bool(self.jobs or self.spare)
+        if self.is_awake:
+            self.loop.call_soon(self.step)
+
+    def settle(self, step: asyncio.Future) -> None:
+        """Go on after a step that the thread has computed."""
+        self.give(self.jobs[0], step.result())
+        self.again()
+
+    def advance(self, job: Job) -> Any:
+        """Compute a step of a job: its result, or what it raised; None where more is to be done."""
+        began = time.perf_counter()
+        result: Any = None
+        try:
+            # Whatever a library raises over an input, the loop goes on.
+            with told_as(ValueError):
+                result = next(job.steps)
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            result = error
+        seconds = time.perf_counter() - began
+        job.seconds += seconds
+        known = self.step_seconds.get(job.kind, seconds)
+        self.step_seconds[job.kind] = known + SHARE_OF_LAST * (seconds - known)
+        return result
+
+    def give(self, job: Job, result: Any) -> None:
+        """Give who awaits a job its result, once there is one."""
+        if result is None:
+            return
+        self.jobs.popleft()
+        self.mean_seconds += SHARE_OF_LAST * (job.seconds - self.mean_seconds)
+        if job.outcome.done():
+            return
+        if isinstance(result, Exception):
+            job.outcome.set_exception(result)
+        else:
+            job.outcome.set_result(result)
+
+
+def refuse(outcome: asyncio.Future, seconds: float) -> None:
+    """Tell who still awaits a result that his time is up."""
+    if not outcome.done():
+        outcome.set_exception(too_late(seconds))

@@ -1,0 +1,123 @@
+"""The models of a worker: which version answers, which one did before, and who is tried beside it.
+
+A version is an artifact that was checked and has replayed its golden inputs (`artifact.load`). All
+models are changed at once, by another table in the place of this one between two requests: each
+answer is of one version.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from limbeck.artifact.load import load
+from limbeck.artifact.predictor import Predictor
+from limbeck.server.plans import Plan, Shelf
+from limbeck.server.requests.refusals import Refused
+from limbeck.server.settings import Bounds, Settings
+
+
+@dataclass(frozen=True)
+class Version:
+    """An open artifact, and what its answers are told to come from."""
+
+    name: str
+    predictor: Predictor
+
+
+@dataclass(frozen=True)
+class Model:
+    """What answers under a name.
+
+    share: of the requests that `candidate` answers; 0 where it is scored beside `live` alone.
+    place: among the models of the server, from 0.
+    """
+
+    name: str
+    place: int
+    live: Version
+    previous: Version | None = None
+    candidate: Version | None = None
+    share: float = 0.0
+    bounds: Bounds | None = None
+
+    def version_for(self, request_id: str) -> Version:
+        """Which version answers a request: the same one for the same id, in every worker."""
+        if self.candidate is None or not self.share:
+            return self.live
+        # A share of all ids: nothing is drawn, so that a request that is sent again meets the same.
+        place = zlib.crc32(request_id.encode()) / 2**32
+        return self.candidate if place < self.share else self.live
+
+    def version(self, name: str) -> Version:
+        """One that is asked for by name. Raises Refused where it is not there."""
+        # The one before too: a client that compares the two may ask for it until the next change.
+        for version in (self.live, self.candidate, self.previous):
+            if version is not None and version.name == name:
+                return version
+        raise Refused(
+            HTTPStatus.NOT_FOUND,
+            f"the model `{self.name}` has no such version here; {self.live.name} answers",
+        )
+
+
+class Models:
+    """The models of a worker, by name, as the plan of a generation has them."""
+
+    def __init__(self, by_name: Mapping[str, Model], generation: int) -> None:
+        self.by_name = by_name
+        self.generation = generation
+
+    def model(self, name: str | None) -> Model:
+        """The model of a name; without a name the only one. Raises Refused where there is none."""
+        # Who serves one model need not name it.
+        if name is None and len(self.by_name) == 1:
+            return next(iter(self.by_name.values()))
+        names = ", ".join(self.by_name)
+        if name is None:
+            why = f"which model? Name it, as in POST /predict/NAME: {names}"
+            raise Refused(HTTPStatus.BAD_REQUEST, why)
+        if name not in self.by_name:
+            why = f"no model of this name is served. There are: {names}"
+            raise Refused(HTTPStatus.NOT_FOUND, why)
+        return self.by_name[name]
+
+
+class Opener:
+    """Opens versions, and keeps those that are open."""
+
+    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+        self.settings = settings
+        self.shelf = shelf
+        self.versions: dict[str, Version] = {}
+
+    def models(self, plan: Plan) -> Models:
+        """The models of a plan, each version open. Raises ValueError where one cannot be."""
+        opened: dict[str, Version] = {}
+        by_name = {}
+        for place, (name, standing) in enumerate(plan.models.items()):
+            # Models may share a version: it is opened once.
+            for version in standing.versions:
+                opened[version] = opened.get(version) or self.version(version)
+            by_name[name] = Model(
+                name=name,
+                place=place,
+                live=opened[standing.live],
+                previous=opened.get(standing.previous or ""),
+                candidate=opened.get(standing.candidate or ""),
+                share=standing.share,
+                bounds=standing.bounds,
+            )
+        # What is not named any more is closed.
+        self.versions = opened
+        return Models(by_name, plan.generation)
+
+    def version(self, name: str) -> Version:
+        """A version, checked and ready. Raises ValueError where it is broken."""
+        known = self.versions.get(name)
+        if known:
+            return known
+        settings = self.settings
+        path = self.shelf.path(name)
+        predictor = load(path, runtime=settings.runtime, threads=settings.threads)
+        return Version(name, predictor)

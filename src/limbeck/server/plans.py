@@ -1,0 +1,149 @@
+"""Which version of each model is to answer: a plan that all workers follow, and their files.
+
+A version's files are copied when it is taken up, so that nothing that happens to the user's folder
+reaches a worker, whether it answers or is started anew. The plan is a file that is replaced as a
+whole, with a number (`generation`) that rises; workers look at it several times a second.
+
+```
+FOLDER/plan.json
+FOLDER/artifacts/3f2a91c07b1e/...
+```
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel
+
+from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest
+from limbeck.core.files import file_digest, write_bytes
+from limbeck.server.settings import Bounds, Candidate, Hosted
+
+# Hexadecimal digits of a version: those of its manifest's SHA-256, which names every file.
+DIGITS = 12
+PLAN = "plan.json"
+ARTIFACTS = "artifacts"
+
+
+class Standing(BaseModel):
+    """The versions of a model: what answers, what did before, what is tried beside it.
+
+    share: of the requests that the candidate answers; 0 where it is scored beside the live one.
+    """
+
+    live: str
+    previous: str | None = None
+    candidate: str | None = None
+    share: float = 0.0
+    bounds: Bounds | None = None
+
+    @property
+    def versions(self) -> list[str]:
+        """All that must be open."""
+        named = (self.live, self.previous, self.candidate)
+        return [version for version in named if version]
+
+    def replaced_by(self, version: str) -> "Standing":
+        """Another version answers; without a candidate, which was compared with this one."""
+        # Nothing would change, and the version before would be lost.
+        if version == self.live:
+            return self
+        return Standing(live=version, previous=self.live)
+
+    def tried(self, version: str, candidate: Candidate) -> "Standing":
+        """A candidate stands beside it."""
+        share = 0.0 if candidate.share == "shadow" else candidate.share
+        changes = {"candidate": version, "share": share, "bounds": candidate.bounds}
+        return self.model_copy(update=changes)
+
+    def without_candidate(self) -> "Standing":
+        """The candidate is gone."""
+        return Standing(live=self.live, previous=self.previous)
+
+
+class Plan(BaseModel):
+    """What all workers are to serve. generation: rises with every change."""
+
+    generation: int
+    models: dict[str, Standing]
+
+
+class Shelf:
+    """The plan and the versions' files of a server.
+
+    Args:
+        folder: the server's own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = FileLock(folder / "plan.lock")
+        (folder / ARTIFACTS).mkdir(exist_ok=True)
+
+    def plan(self) -> Plan:
+        """The plan as it is now."""
+        return Plan.model_validate_json((self.folder / PLAN).read_bytes())
+
+    def write(self, plan: Plan) -> None:
+        """Make a plan the one to follow."""
+        write_bytes(self.folder / PLAN, plan.model_dump_json().encode())
+
+    def stamp(self) -> tuple[int, int]:
+        """What differs once the plan was replaced; cheap to ask for."""
+        found = os.stat(self.folder / PLAN)
+        return found.st_mtime_ns, found.st_ino
+
+    @contextlib.contextmanager
+    def changed(self) -> Iterator[dict[str, Standing]]:
+        """The models of the plan, to be changed in the `with` block; then it is the next plan."""
+        with self.lock:
+            plan = self.plan()
+            models = dict(plan.models)
+            yield models
+            self.write(Plan(generation=plan.generation + 1, models=models))
+
+    def path(self, version: str) -> Path:
+        """Where the files of a version lie."""
+        return self.folder / ARTIFACTS / version
+
+    def take_up(self, folder: Path) -> str:
+        """Copy an artifact; its version. Raises ValueError for a folder that is none."""
+        # Every file is hashed: what is copied is what was exported.
+        checked_manifest(folder)
+        version = file_digest(folder / MANIFEST)[:DIGITS]
+        target = self.path(version)
+        if target.is_dir():
+            return version
+        # Under another name until it is whole: a worker may look for it at any moment.
+        unfinished = target.with_name(f"{version}.{os.getpid()}.tmp")
+        shutil.copytree(folder, unfinished)
+        # It may have been written to meanwhile.
+        try:
+            checked_manifest(unfinished)
+            if file_digest(unfinished / MANIFEST)[:DIGITS] != version:
+                raise BrokenArtifact(f"{folder}: it was changed while it was read. Try again")
+            with contextlib.suppress(FileExistsError):
+                unfinished.rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return version
+
+    def standing(self, hosted: Hosted) -> Standing:
+        """The versions of a model of the settings. Raises ValueError for a folder that is none."""
+        standing = Standing(live=self.take_up(hosted.folder))
+        if hosted.candidate:
+            version = self.take_up(hosted.candidate.folder)
+            standing = standing.tried(version, hosted.candidate)
+        return standing
+
+    def tidy(self) -> None:
+        """Remove the files of versions that the plan does not name."""
+        with self.lock:
+            named = {each for model in self.plan().models.values() for each in model.versions}
+            for path in (self.folder / ARTIFACTS).iterdir():
+                if path.name not in named and not path.name.endswith(".tmp"):
+                    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,224 @@
+"""The process above the workers: it holds the listening socket, starts what died, and passes on
+what it is told by signals.
+
+It opens no model and answers no request, so nothing that others send can reach it.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from limbeck.server import logs
+from limbeck.server.admin import verifying
+from limbeck.server.plans import Plan, Shelf, Standing
+from limbeck.server.processes.board import READY, Board
+from limbeck.server.processes.sockets import let_nobody_in, listening_socket
+from limbeck.server.processes.worker import BOARD, MISTAKE, Task
+from limbeck.server.requests.access import read_tokens
+from limbeck.server.settings import Hosted, Settings
+
+# A worker that dies is started anew at once, and one that dies young after a pause, twice as long
+# each time: a model that kills its process would else take all of the machine.
+YOUNG_SECONDS = 5.0
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+LOOK_SECONDS = 0.05  # from one look at whether the first worker answers to the next
+
+
+@dataclass
+class Worker:
+    """A worker's process, when it began, how often it has died young, and when it may begin."""
+
+    process: subprocess.Popen | None = None
+    began: float = 0.0
+    deaths: int = 0
+    not_before: float = 0.0
+
+
+class Supervisor:
+    """Serves until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: of the server.
+        reread: gives them anew, at a reload (SIGHUP).
+        folder: of its own, for the plan, the versions' files and what workers share.
+
+    Raises:
+        ValueError: an artifact or a file of tokens that is none.
+        OSError: the address is taken, or is none of this machine's.
+    """
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings], folder: Path) -> None:
+        self.settings = settings
+        self.reread = reread
+        self.folder = folder
+        self.shelf = Shelf(folder)
+        # Copied now: a worker that is started in a month finds what was served from the start.
+        models = {name: self.shelf.standing(each) for name, each in settings.models.items()}
+        self.shelf.write(Plan(generation=1, models=models))
+        if settings.tokens:
+            read_tokens(settings.tokens)
+        Board.create(folder / BOARD, settings.workers)
+        self.board = Board(folder / BOARD)
+        self.workers = [Worker() for _ in range(settings.workers)]
+        # Last: nobody can connect before there is something to answer him.
+        self.socket = listening_socket(settings.host, settings.port)
+        self.status: int | None = None
+        self.was_ready = False
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def run(self) -> int:
+        """Start the workers and keep them until a signal ends it; the exit status."""
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        # Signals come as bytes of a pipe, so that one wait hears them and the clock.
+        signal.set_wakeup_fd(write_end)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(signum, ignore)
+        selector = selectors.DefaultSelector()
+        selector.register(read_end, selectors.EVENT_READ)
+        while self.status is None:
+            self.start_missing()
+            if selector.select(self.pause()):
+                for number in os.read(read_end, 4096):
+                    self.hear(number)
+            self.tell_when_ready()
+        self.stop()
+        return self.status
+
+    def hear(self, signum: int) -> None:
+        """Do what a signal asks for."""
+        if signum in (signal.SIGTERM, signal.SIGINT):
+            self.status = 0
+        elif signum == signal.SIGHUP:
+            # Artifacts are opened on the way, in seconds; workers that die meanwhile do not wait.
+            threading.Thread(target=self.reload, daemon=True).start()
+
+    def tell_when_ready(self) -> None:
+        """Say once that requests are answered."""
+        if not self.was_ready and any(self.board.of_all(READY)):
+            self.was_ready = True
+            logs.log("ready", address=self.address)
+
+    def start_missing(self) -> None:
+        """Start each worker that does not run, where it may."""
+        now = time.monotonic()
+        for row, worker in enumerate(self.workers):
+            if worker.process and worker.process.poll() is not None:
+                self.bury(row, worker, now)
+            if worker.process is None and now >= worker.not_before and self.status is None:
+                worker.process = self.start(row)
+                worker.began = now
+
+    def bury(self, row: int, worker: Worker, now: float) -> None:
+        """Note that a worker has died; before any was ready, a mistake of the user's ends all."""
+        assert worker.process is not None
+        status = worker.process.returncode
+        if status == MISTAKE and not self.was_ready:
+            self.status = MISTAKE
+        is_young = now - worker.began < YOUNG_SECONDS
+        worker.deaths = worker.deaths + 1 if is_young else 0
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (worker.deaths - 1)) if is_young else 0.0
+        worker.not_before = now + pause
+        worker.process = None
+        self.board.clear(row)
+        logs.log("worker died", logs.ERROR, worker=row, status=status, again_in_s=pause)
+
+    def pause(self) -> float | None:
+        """Seconds until something is to be looked at; None where only signals are waited for."""
+        waiting = [each.not_before for each in self.workers if each.process is None]
+        pause = max(0.0, min(waiting) - time.monotonic()) if waiting else None
+        if not self.was_ready:
+            return min(LOOK_SECONDS, pause or LOOK_SECONDS)
+        return pause
+
+    def start(self, row: int) -> subprocess.Popen:
+        """A worker's process."""
+        task = Task(
+            settings=self.settings,
+            folder=self.folder,
+            row=row,
+            socket=self.socket.fileno(),
+            parent=os.getpid(),
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "limbeck.server.processes.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=[self.socket.fileno()],
+        )
+        assert process.stdin is not None
+        # Not as arguments, which every user of the machine can read.
+        process.stdin.write(task.model_dump_json().encode())
+        process.stdin.close()
+        return process
+
+    def reload(self) -> None:
+        """Read settings and artifacts anew; where one is broken, all goes on as it was."""
+        try:
+            settings = self.reread()
+            standing = {name: self.verified(each) for name, each in settings.models.items()}
+            if settings.tokens:
+                read_tokens(settings.tokens)
+        except (ValueError, OSError) as error:
+            logs.log("reload refused", logs.ERROR, why=str(error))
+            return
+        with self.shelf.changed() as models:
+            for name, new in standing.items():
+                old = models.get(name)
+                # The version before stays at hand.
+                is_other = old is not None and old.live != new.live
+                previous = old.live if old and is_other else (old.previous if old else None)
+                models[name] = new.model_copy(update={"previous": previous})
+            for name in set(models) - set(standing):
+                del models[name]
+
+    def verified(self, hosted: Hosted) -> Standing:
+        """The versions of a model, each opened by a process of its own. Raises ValueError."""
+        folders = [hosted.folder] + ([hosted.candidate.folder] if hosted.candidate else [])
+        for folder in folders:
+            command = verifying(folder, self.folder, self.settings)
+            # It is opened by that process alone: no artifact can harm the one that watches.
+            found = subprocess.run(command, capture_output=True, text=True, check=False)
+            if found.returncode:
+                raise ValueError(found.stderr.strip()[-1000:])
+        return self.shelf.standing(hosted)
+
+    def stop(self) -> None:
+        """Let nobody in any more, tell the workers to end, and wait until they have."""
+        logs.log("stopping")
+        let_nobody_in(self.socket)
+        running = [each.process for each in self.workers if each.process]
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        self.socket.close()
+        logs.log("stopped")
+
+
+def ignore(signum: int, frame: object) -> None:
+    """A signal is told by its number, in the pipe that `run` reads."""
+
+
+def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
+    """Serve until told to stop; the exit status.
+
+    Raises ValueError and OSError as `Supervisor` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="limbeck-serve-") as folder:
+        supervisor = Supervisor(settings, reread, Path(folder))
+        print(f"limbeck: listening at {supervisor.address}", flush=True)
+        return supervisor.run()

@@ -1,0 +1,210 @@
+"""One process of a server: it opens the models and answers requests, until it is told to stop.
+
+    python -m limbeck.server.processes.worker
+
+The supervisor gives it its settings as JSON on standard input, and the listening socket. Exit
+status 2 where the models cannot be opened, with the reason on standard error.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from limbeck.server import candidates, logs
+from limbeck.server.admin import acted
+from limbeck.server.app import Application
+from limbeck.server.engine import Engine
+from limbeck.server.hosting import Models, Opener
+from limbeck.server.meters import Meters
+from limbeck.server.plans import Shelf
+from limbeck.server.processes.board import FAILED, GENERATION, PROCESS, READY, Board
+from limbeck.server.processes.sockets import BACKLOG
+from limbeck.server.requests.access import Access, read_tokens
+from limbeck.server.settings import Settings
+
+BOARD = "board"
+METERS = "meters"
+# Connections that one worker holds open at once; each takes about 20 kB.
+MOST_CONNECTIONS = 20_000
+HEADER_BYTES = 65_536  # of one request
+LOOK_SECONDS = 0.1  # from one look at what is wanted to the next
+# Once a server is to stop: connections that were kept open are answered as usual for so long, and
+# closed with the answer, so that no request meets a closed one.
+FAREWELL_SECONDS = 1.0
+MISTAKE = 2
+
+
+class Task(BaseModel):
+    """What the supervisor tells a worker.
+
+    folder: the server's own. row: the worker's of the board. socket: the listening one's file
+    descriptor. parent: the supervisor.
+    """
+
+    settings: Settings
+    folder: Path
+    row: int
+    socket: int
+    parent: int
+
+
+def main() -> int:
+    """Serve until SIGTERM, or until the supervisor is gone; the exit status."""
+    import uvloop
+
+    task = Task.model_validate_json(sys.stdin.read())
+    # Ctrl-C reaches all processes of a terminal; the supervisor tells the workers what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = Worker(task)
+    try:
+        worker.open()
+    except (ValueError, OSError) as error:
+        print(f"limbeck: {error}", file=sys.stderr)
+        return MISTAKE
+    uvloop.run(worker.serve())
+    return 0
+
+
+class Worker:
+    """One process that answers."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.settings = task.settings
+        self.board = Board(task.folder / BOARD, task.row)
+        self.shelf = Shelf(task.folder)
+        self.opener = Opener(self.settings, self.shelf)
+        self.meters = Meters(task.folder / METERS, self.board)
+        self.models = Models({}, 0)
+        # Of the plan that is followed.
+        self.stamp = (0, 0)
+
+    def open(self) -> None:
+        """Open the models. Raises ValueError where one cannot be."""
+        self.stamp = self.shelf.stamp()
+        self.models = self.opener.models(self.shelf.plan())
+
+    async def serve(self) -> None:
+        """Answer requests until the supervisor wants the worker to stop."""
+        loop = asyncio.get_running_loop()
+        most = self.settings.limits.queue
+        engine = Engine(most, self.settings.workers, self.board, loop)
+        app = Application(
+            self.settings, self.models, engine, self.meters, self.access(), self.task.folder
+        )
+        server = server_on(self.task, app)
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        serving = asyncio.create_task(server.serve())
+        candidates.forget(self.board)
+        self.board.own[PROCESS] = os.getpid()
+        self.board.own[GENERATION] = self.models.generation
+        self.board.own[READY] = 1
+        while not stop.is_set() and not serving.done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            await self.follow(app)
+            # The supervisor was killed: nobody else would ever end this process.
+            if os.getppid() != self.task.parent:
+                stop.set()
+        # 1. No new connections; those that are open are answered once more.
+        app.is_stopping = True
+        self.board.own[READY] = 0
+        await asyncio.sleep(FAREWELL_SECONDS)
+        # 2. What is under way.
+        until = loop.time() + self.settings.drain_seconds
+        while app.under_way and loop.time() < until:
+            await asyncio.sleep(LOOK_SECONDS / 5)
+        server.stop()
+        await serving
+
+    def access(self) -> Access:
+        """Who may ask. Raises ValueError for a file of tokens that is none."""
+        path = self.settings.tokens
+        tokens = read_tokens(path) if path else None
+        return Access(tokens, self.settings.limits, self.board)
+
+    async def follow(self, app: Application) -> None:
+        """Take up the plan where it has changed, and judge candidates."""
+        stamp = self.shelf.stamp()
+        if stamp != self.stamp:
+            await self.take_up(app)
+            self.stamp = stamp
+        # One worker judges for all.
+        if self.task.row == 0:
+            self.judge()
+
+    async def take_up(self, app: Application) -> None:
+        """Open what the plan names, beside the requests, and then answer by it."""
+        plan = self.shelf.plan()
+        try:
+            models = await asyncio.to_thread(self.opener.models, plan)
+            access = self.access()
+        except (ValueError, OSError) as error:
+            self.board.own[FAILED] = plan.generation
+            logs.log("reload failed", logs.ERROR, generation=plan.generation, why=str(error))
+            return
+        candidates.forget(self.board)
+        # Between two requests, for nothing else runs in the loop: all of them at once.
+        self.models = app.models = models
+        app.access = access
+        self.board.own[GENERATION] = plan.generation
+        versions = {name: model.live.name for name, model in models.by_name.items()}
+        logs.log("reloaded", generation=plan.generation, models=versions)
+
+    def judge(self) -> None:
+        """Promote a candidate, or drop it, where its bounds say so."""
+        for name, model in self.models.by_name.items():
+            if model.candidate is None or model.bounds is None:
+                continue
+            found = candidates.verdict(model, candidates.seen(self.board, model.place))
+            if found is None:
+                continue
+            action, why = found
+            with self.shelf.changed() as models:
+                # Somebody may have changed it meanwhile.
+                if models[name].candidate == model.candidate.name:
+                    models[name] = acted(models[name], action)
+                    told = {"model": name, "version": model.candidate.name, "why": why}
+                    logs.log(f"candidate: {action}", logs.WARNING, **told)
+
+
+def server_on(task: Task, app: Application) -> Any:
+    """Granian's server on the supervisor's socket."""
+    from granian.constants import HTTPModes
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    # Its type stubs are behind its code.
+    holder: Any = importlib.import_module("granian.net").SocketHolder
+
+    class OnSocket(Server):
+        """Listens on the socket that all workers share."""
+
+        # Granian opens a socket here for each worker, whose queue would be lost with the worker.
+        def _init_shared_socket(self) -> None:
+            self._shd = holder(task.socket, False, BACKLOG)
+
+    limits = task.settings.limits
+    return OnSocket(
+        app,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(1000 * limits.header_seconds), max_buffer_size=HEADER_BYTES
+        ),
+        websockets=False,
+        backlog=MOST_CONNECTIONS,
+        backpressure=MOST_CONNECTIONS,
+        log_enabled=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What is asked of a server: bounded, read and refused."""

@@ -1,0 +1,71 @@
+"""Addresses, and what answers them."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from limbeck.server.requests.refusals import Refused
+
+Handler = Callable[[Any], Awaitable[Any]]
+# Those that need no token: what a probe asks, and pages that hold no data.
+OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
+
+
+class Routes:
+    """A table from address and method to a handler; a part in braces matches any name."""
+
+    def __init__(self) -> None:
+        # Most requests are of an address that stands here as it is.
+        self.exact: dict[str, dict[str, Handler]] = {}
+        # By the number of parts.
+        self.patterns: dict[int, list[tuple[list[str], dict[str, Handler]]]] = {}
+
+    def add(self, what: str, handler: Handler) -> None:
+        """Add `METHOD /address/{name}`."""
+        method, _, path = what.partition(" ")
+        if "{" not in path:
+            self.exact.setdefault(path, {})[method] = handler
+            return
+        parts = path.split("/")
+        patterns = self.patterns.setdefault(len(parts), [])
+        for known, methods in patterns:
+            if known == parts:
+                methods[method] = handler
+                return
+        patterns.append((parts, {method: handler}))
+
+    def find(self, method: str, path: str) -> tuple[Handler, dict[str, str], bool]:
+        """(handler, the names in the address, whether it needs no token).
+
+        Raises Refused for an address that is none (404), or that has no such method (405).
+        """
+        names: dict[str, str] = {}
+        if path in self.exact:
+            methods = self.exact[path]
+        else:
+            methods, names = self.matched(path)
+        # An answer to HEAD is that to GET, whose body is left out below.
+        wanted = "GET" if method == "HEAD" else method
+        if wanted not in methods:
+            allowed = ", ".join(methods)
+            raise Refused(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"this address answers {allowed}, and not {method[:20]}",
+                (("allow", allowed),),
+            )
+        return methods[wanted], names, path in OPEN
+
+    # Few addresses hold a name, and each has another number of parts or another first one.
+    def matched(self, path: str) -> tuple[dict[str, Handler], dict[str, str]]:
+        """(methods, names) of an address with names in it. Raises Refused for none."""
+        parts = path.split("/")
+        for pattern, methods in self.patterns.get(len(parts), []):
+            names = {}
+            for part, wanted in zip(parts, pattern, strict=True):
+                if wanted.startswith("{") and part:
+                    names[wanted[1:-1]] = part
+                elif wanted != part:
+                    break
+            else:
+                return methods, names
+        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this address")

@@ -1,0 +1,229 @@
+"""What a server is told: the models, where it listens, and what it lets others do to it.
+
+From the command line and, for what is set once and kept, a YAML file of the same names
+(`limbeck serve --config FILE`).
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from limbeck.core import wording, yaml12
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Strict(BaseModel):
+    """A part of the settings: a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Strict):
+    """The most that is taken from others. Counts are of the whole server, not of a worker.
+
+    - `queue`: requests that wait for an answer; one more is told 429.
+    - `body_bytes`: of one request. `body_seconds`: until it has come whole, and a second more for
+      each `body_rate` bytes.
+    - `header_seconds`: until a request's headers have come.
+    - `timeout_seconds`: until a request that names no `X-Request-Timeout` is answered;
+      `longest_timeout_seconds`: the most that one may name.
+    - `rows`: of one request. `text_characters`: of one text.
+    - `rate`: requests a second of one token, and `burst`: how many may come at once; no bound where
+      `rate` is left out.
+    """
+
+    queue: Annotated[int, Field(ge=1)] = 128
+    body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
+    body_seconds: Annotated[float, Field(gt=0)] = 10.0
+    body_rate: Annotated[float, Field(gt=0)] = 16_384.0
+    header_seconds: Annotated[float, Field(gt=0)] = 10.0
+    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    longest_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    rows: Annotated[int, Field(ge=1)] = 256
+    text_characters: Annotated[int, Field(ge=1)] = 1_000_000
+    rate: Annotated[float, Field(gt=0)] | None = None
+    burst: Annotated[int, Field(ge=1)] = 10
+
+
+class Bounds(Strict):
+    """When a candidate takes the live model's place, or goes, by itself; looked at once `rows` were
+    answered by both.
+
+    - `agreement`: the share of rows to which both answer the same.
+    - `slowdown`: the candidate's seconds a row over the live model's.
+    - `promote`: it takes the place where both are kept; else it only stays.
+
+    Where one is broken, or the candidate fails on a row that the live model answers, it goes.
+    """
+
+    rows: Annotated[int, Field(ge=1)] = 1000
+    agreement: Annotated[float, Field(gt=0, le=1)] = 0.98
+    slowdown: Annotated[float, Field(gt=0)] = 1.5
+    promote: bool = False
+
+
+class Candidate(Strict):
+    """A model beside the one that answers: `shadow` scores it, a share in (0, 1) answers by it."""
+
+    folder: Path
+    share: Annotated[float, Field(gt=0, lt=1)] | Literal["shadow"] = "shadow"
+    bounds: Bounds | None = None
+
+
+class Hosted(Strict):
+    """A model of the server, by its name: the folder of its artifact, and a candidate beside it."""
+
+    folder: Path
+    candidate: Candidate | None = None
+
+
+class Logs(Strict):
+    """What is logged, as lines of JSON on standard error: `requests`, each of them, and else only
+    those that fail; `inputs`, the texts themselves."""
+
+    requests: bool = False
+    inputs: bool = False
+
+
+class Settings(Strict):
+    """All that a server is told.
+
+    - `models`: by name. `runtime`: in which their graphs run; the artifact's first where None.
+    - `host`, `port`: where it listens; port 0 is one that is free.
+    - `workers`: processes, each of which computes one answer at a time. `threads`: of the CPU, for
+      one answer.
+    - `tokens`: the file of those that may ask (`access`). Any address but loopback needs one.
+    - `drain_seconds`: the most that requests under way may take once the server is to stop.
+    """
+
+    models: dict[str, Hosted]
+    runtime: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    tokens: Path | None = None
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    limits: Limits = Limits()
+    logs: Logs = Logs()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def read_settings(config: Path | None, models: Sequence[str], told: dict[str, Any]) -> Settings:
+    """The settings of a file, with those of the command line over them.
+
+    Args:
+        config: a YAML file; None for none.
+        models: as `parse_model` reads them.
+        told: other settings by name; None is not told.
+
+    Raises ValueError for settings that are none, with the place and a cure.
+    """
+    content: dict[str, Any] = {}
+    if config is not None:
+        _, read = yaml12.load(config.read_text(encoding="utf-8"), str(config))
+        read = read or {}
+        if not isinstance(read, dict):
+            raise ValueError(f"{config}: keys and values are expected, such as `workers: 2`")
+        content = read
+    # What is typed counts more than what was written down.
+    content |= {name: value for name, value in told.items() if value is not None}
+    named = dict(parse_model(each) for each in models)
+    content["models"] = dict(content.get("models") or {}) | named
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(mistakes(error, config))) from None
+    if not settings.models:
+        raise ValueError("no model is named: `limbeck serve ARTIFACT`")
+    # Those of the file have not been looked at yet.
+    for name in settings.models:
+        check_name(name)
+    if not settings.is_local and settings.tokens is None:
+        raise ValueError(
+            f"--host {settings.host}: others can reach this address, and no one needs a token. "
+            'Write a file of tokens (`python -c \'import secrets; print("me", '
+            "secrets.token_urlsafe(32))' > tokens`) and name it: --tokens tokens"
+        )
+    return settings
+
+
+def mistakes(error: ValidationError, config: Path | None) -> list[str]:
+    """A line for each mistake of settings: where it stands, and what is expected there."""
+    lines = []
+    for each in error.errors():
+        place = ".".join(str(part) for part in each["loc"])
+        cure = each["msg"]
+        if each["type"] == "extra_forbidden":
+            part: Any = Settings
+            known = list(part.model_fields)
+            cure = f"there is no such setting. {wording.suggest(str(each['loc'][-1]), known)}"
+        lines.append(f"{config or 'serve'}: {place}: {cure}")
+    return lines
+
+
+def parse_model(text: str) -> tuple[str, Hosted]:
+    """(name, what it is) of `ARTIFACT`, `NAME=ARTIFACT` or `NAME=ARTIFACT,CANDIDATE:shadow`.
+
+    Without a name, a model is called as its run: the folder above an artifact that is named so.
+
+    Raises ValueError for a name that is none, and a share that is none.
+
+    >>> parse_model("spam=run/artifact,new/artifact:5%")[1].candidate.share
+    0.05
+    """
+    name, mark, folders = text.partition("=")
+    if not mark or "/" in name:
+        name, folders = "", text
+    live, comma, beside = folders.partition(",")
+    name = name or name_of(Path(live))
+    check_name(name)
+    candidate = parse_candidate(beside) if comma else None
+    return name, Hosted(folder=Path(live), candidate=candidate)
+
+
+def parse_candidate(text: str) -> Candidate:
+    """A candidate as `FOLDER:shadow`, `FOLDER:5%`. Raises ValueError for any other."""
+    folder, mark, how = text.rpartition(":")
+    if mark and how == "shadow":
+        return Candidate(folder=Path(folder))
+    # `:5` alone could be meant as five requests.
+    number = how.removesuffix("%")
+    is_share = mark and how.endswith("%") and number.replace(".", "", 1).isdigit()
+    if not is_share or not 0 < float(number) < 100:
+        raise ValueError(
+            f"{text!r}: a candidate is `FOLDER:shadow`, which is scored beside the model that "
+            "answers, or `FOLDER:5%`, which answers that share"
+        )
+    return Candidate(folder=Path(folder), share=float(number) / 100)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for what cannot be a model's name."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r}: a model's name has letters, digits, dots, dashes and underscores, at most "
+            "64. Name it, as in `limbeck serve spam=run/artifact`"
+        )
+
+
+def name_of(folder: Path) -> str:
+    """What the model of an artifact's folder is called."""
+    # A relative path such as `.` has no name of its own.
+    resolved = folder.resolve()
+    is_of_run = resolved.name == "artifact"
+    return resolved.parent.name if is_of_run else resolved.name
