@@ -372,9 +372,12 @@ def test_a_finished_stage_holds_no_checkpoint_and_no_leftovers(cache_folder: Pat
     partial = cache_folder / f"train-{digest({})[:24]}.partial"
     (partial / "sub").mkdir(parents=True)
     (partial / "sub" / "weights.123.tmp").write_bytes(b"half")
+    # As an export leaves one that is killed: taken for a part of the artifact, it ended every later run.
+    (partial / "sub" / "exporting-1.tmp" / "graphs").mkdir(parents=True)
+    (partial / "sub" / "exporting-1.tmp" / "graphs" / "model.onnx.2.tmp").write_bytes(b"half")
 
     def build(folder: Path) -> None:
-        assert not (folder / "sub" / "weights.123.tmp").exists()
+        assert not list(folder.rglob("*.tmp"))
         (folder / "checkpoint").mkdir()
         (folder / "checkpoint" / "step").write_text("9")
         fill(folder)

@@ -116,6 +116,22 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path:
     kill_at_random(tmp_path, 4)
 
 
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_exports_goes_on(tmp_path: Path) -> None:
+    """What the export had begun to write was taken for a part of the artifact, in every later life."""
+    expected = finish(tmp_path / "calm-cache", tmp_path / "calm")
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    process = start(cache, out)
+    while not list(cache.glob("export-*.partial/artifact/exporting-*")):
+        assert process.exitcode is None
+        time.sleep(0.001)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert list(cache.glob("export-*.partial/artifact/exporting-*"))
+    assert finish(cache, out) == expected
+
+
 @pytest.mark.nightly
 def test_fifty_kills(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 50)

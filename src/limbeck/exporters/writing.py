@@ -92,8 +92,9 @@ def write_graphs(
     converted = convert_model(model)
     graph_files: dict[str, str] = {}
     # In a folder within one of our own: what lies beside it then is this exporter's doing. Beside
-    # `folder`, in the cache, other processes write.
-    with tempfile.TemporaryDirectory(prefix="exporting-", dir=folder) as around:
+    # `folder`, in the cache, other processes write. Where this one is killed, the store knows it by
+    # its suffix.
+    with tempfile.TemporaryDirectory(suffix=".tmp", prefix="exporting-", dir=folder) as around:
         room = Path(around) / "graphs"
         room.mkdir()
         for name in exporters:

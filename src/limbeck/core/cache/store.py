@@ -217,8 +217,12 @@ class Store:
         seconds that earlier processes were at it."""
         partial = entry.with_name(entry.name + ".partial")
         partial.mkdir(parents=True, exist_ok=True)
-        for leftover in partial.rglob("*.tmp"):  # of a write that a kill interrupted
-            leftover.unlink()
+        # Of a write that a kill interrupted; a folder holds others.
+        for leftover in list(partial.rglob("*.tmp")):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
         earlier = spent.go_on(partial)
         with disk_named(partial), same_folder():
             build(partial)
