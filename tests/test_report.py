@@ -995,7 +995,7 @@ def test_a_card_tells_the_artifact_s_own_answers_and_what_it_was_made_of(
         "1.810 ms (median; of 100 answers 99 within 5.020 ms), 2 threads, onnxruntime",
         "- machine: cpu AMD EPYC 9R14; cores 2",
         "- versions: limbeck 0.1.0; torch 2.13.0",
-        "limbeck run recipe.yaml",
+        "limbeck run FOLDER/recipe.yaml",
         "| `model.onnx` | the forward graph for onnxruntime |",
         # A label with backquotes does not end its block.
         '````json\n["O", "B-PER", "a`|```b"]\n````',
@@ -1063,7 +1063,14 @@ def with_baseline(report: Json, level: float) -> Json:
     lead = report["arms"]["joint"]["mean"][metric] - level
     words = "the most frequent tag of each word, which needs no network"
     report["verdict"]["bars"] = [
-        {"name": "baseline", "words": words, "level": level, "lead": lead, "is_beaten": lead > 0}
+        {
+            "name": "baseline",
+            "words": words,
+            "level": level,
+            "lead": lead,
+            "lead_ci95": [lead - 0.02, lead + 0.02],
+            "is_beaten": lead > 0.02,
+        }
     ]
     report["verdict"]["notes"] = ["`teacher` was trained for <9> steps"]
     return report
@@ -1086,6 +1093,10 @@ def test_a_verdict_begins_with_a_linear_model_that_is_better(report: Json) -> No
         "A linear model is better by 0.0529 (the most frequent tag of each word, which needs no "
         "network: 0.9500). The joint model scores" in text
     )
+    # Of two that guess, one is always ahead: what the interval does not show is not said.
+    close = text_of(page.render(with_baseline(report, 0.91), some_curves()))
+    assert "A linear model does as well (the most frequent tag" in close
+    assert "is better" not in close
 
 
 def test_every_arm_has_a_colour_of_its_own(report: Json) -> None:

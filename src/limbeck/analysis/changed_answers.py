@@ -17,6 +17,8 @@ from limbeck.analysis.signals import signal_of
 from limbeck.models.torch_batches import batch_of
 from limbeck.quantization.modules.swap import Quantized
 from limbeck.tasks import Batch, Encoded, Scored, Task, differs
+from limbeck.tasks.heads.number import Number
+from limbeck.tasks.joined import JoinedTask
 from limbeck.training.scoring import score_split
 
 # Rows looked at one by one, each of which takes two forwards.
@@ -108,14 +110,17 @@ def first_departure(errors: Mapping[str, float]) -> dict[str, Any]:
 
 
 def spelled(task: Task, decision: Any) -> str:
-    """A decision as a reader knows it: a label's name, several names, or a score in per cent.
+    """A decision as a reader knows it: a label's name, several names, or a number.
 
-    A score is in per cent of the range of labels. A decision that has no name, such as an item's
-    number in a ranking, is "-".
+    A number is on the scale of the labels; a similarity, which has none, in per cent. A decision
+    that has no name, such as an item's number in a ranking, is "-".
     """
     if task.likelihood == "gaussian":
         # An item's number is an integer.
         is_score = np.issubdtype(np.asarray(decision).dtype, np.floating)
+        if is_score and isinstance(task, JoinedTask) and isinstance(task.head, Number):
+            low, high = task.head.bounds
+            return f"{low + (high - low) * float(decision):.4g}"
         return f"{100 * decision:.1f} %" if is_score else "-"
     if np.ndim(decision):
         pairs = zip(task.labels, decision > 0, strict=True)

@@ -29,21 +29,21 @@ def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
 
     found = {str(folder): read_report(folder) for folder in folders}
     today = {name: as_today(each) for name, each in found.items()}
-    written = []
     if len(found) == 1:
-        ((name, own),) = found.items()
-        page.redraw(own, Path(name))
+        (name,) = found
         rows = of_report.tables(today[name])
-        written.append(Path(name) / "report.html")
     else:
         runs = comparison.compared(today)
         rows = {"runs": runs}
         typer.echo("\n".join(comparison.lines(runs)))
+    # First: they may go elsewhere, where the run itself lies in a folder that cannot be written.
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
-        written += of_report.write(rows, tables)
-    for file in written:
-        typer.echo(file)
+        for file in of_report.write(rows, tables):
+            typer.echo(file)
+    if len(found) == 1:
+        page.redraw(found[name], Path(name))
+        typer.echo(Path(name) / "report.html")
     if show:
         open_pages(folders)
 

@@ -35,6 +35,7 @@ from limbeck.data.checks import (
 )
 from limbeck.data.drawing import draw, in_halves, lacking, seldom
 from limbeck.data.image_modes import blank, in_one_mode
+from limbeck.data.outliers import far_numbers
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.unseen import notes_on, refuse, unseen_labels
@@ -266,7 +267,7 @@ def check(
         every = splits["train"] + splits["validation"] + splits["test"]
         labels = task.find_labels(every)
     notes += repeated(splits, task) + contradicted(splits["train"], task)
-    notes += of_one_label(splits["test"], labels, task)
+    notes += of_one_label(splits["test"], labels, task) + far_numbers(splits["train"], task)
     doubts = doubtful(splits, labels, task) + blank(splits["train"])
     if halve is not None:
         notes += keep_for_promise(splits, task, halve)

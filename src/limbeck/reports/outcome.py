@@ -54,10 +54,11 @@ def without_network(verdict: Json) -> str:
     nothing where it does not."""
     for bar in verdict.get("bars", []):
         if bar["name"] == BASELINE and bar["lead"] < 0:
-            return (
-                f"A linear model is better by {decimal(-bar['lead'])} ({bar['words']}: "
-                f"{decimal(bar['level'])}). "
-            )
+            # Of two models that guess, one is always ahead.
+            bounds = bar.get("lead_ci95")
+            is_shown = bounds and bounds[1] < 0
+            how = f"is better by {decimal(-bar['lead'])}" if is_shown else "does as well"
+            return f"A linear model {how} ({bar['words']}: {decimal(bar['level'])}). "
     return ""
 
 

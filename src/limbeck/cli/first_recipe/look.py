@@ -99,7 +99,7 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
         f"{data}: {guess.task}, source {guess.source}",
         *reasons,
         f"wrote {out}",
-        *not_at_hand(guess, data, model),
+        *not_at_hand(guess, data, model, out),
         "",
         "Next:",
         f"  {command('check', out)}",
@@ -107,16 +107,20 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
     ]
 
 
-def not_at_hand(guess: Guess, data: Path, model: str | None) -> list[str]:
+def not_at_hand(guess: Guess, data: Path, model: str | None, out: Path) -> list[str]:
     """That the model of texts must be fetched first, and how it is had without a network: a user
-    who is offline would learn it from the first run. Nothing where it is here, or none is read."""
+    who is offline would learn it from the first run. Nothing where it is here, or none is read.
+
+    `out`: the recipe that was written; another one goes to another file.
+    """
     name = model or TEXT_MODEL
     if guess.task == "image-classification" or guess.reads_pieces:
         return []
     # A folder without tokenizer.json may hold another kind of tokenizer.
     if Path(name).expanduser().is_dir() or tokenizer_at_hand(name):
         return []
-    other = command("init", data, "--model", "FOLDER")
+    beside = out.with_name(f"{out.stem}-other{out.suffix}")
+    other = command("init", data, "--model", "FOLDER", "--out", beside)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return [f"{name}: there is no such folder; name one that is here: `{other}`"]
     lines = [
@@ -124,7 +128,8 @@ def not_at_hand(guess: Guess, data: Path, model: str | None) -> list[str]:
         f"copy the folder that `hf download {name} --local-dir FOLDER` makes elsewhere: `{other}`"
     ]
     if can_be_pieces(guess):
-        own = command("init", data, "--model", PIECES_MODEL)
+        beside = out.with_name(f"{out.stem}-{PIECES_MODEL}{out.suffix}")
+        own = command("init", data, "--model", PIECES_MODEL, "--out", beside)
         lines.append(f"A network of limbeck's own needs no download: `{own}`")
     return lines
 

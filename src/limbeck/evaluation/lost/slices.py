@@ -69,7 +69,13 @@ def of_parts(by: str, values: np.ndarray, unit: str) -> list[Slice]:
     # Ends of equal numbers fall together, and leave fewer parts.
     for number, (low, high) in enumerate(itertools.pairwise(ends)):
         above = values >= low if number == 0 else values > low
-        slices.append(Slice(by, f"{low:.4g} to {high:.4g} {unit}", above & (values <= high)))
+        inside = above & (values <= high)
+        # Of an end that lies between two numbers there may be none.
+        if not inside.any():
+            continue
+        # As its rows have it: the end of one part is not the beginning of the next.
+        least, most = values[inside].min(), values[inside].max()
+        slices.append(Slice(by, f"{least:.4g} to {most:.4g} {unit}", inside))
     return slices
 
 

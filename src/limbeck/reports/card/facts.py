@@ -173,9 +173,11 @@ def again(report: Json) -> list[str]:
             "those and `recipe.yaml`."
         ]
     return [
-        "In this folder: `limbeck run recipe.yaml --out runs/again`.",
-        "Of an absolute path the recipe holds the last part alone; `data.path=FOLDER` and "
-        "`teacher.model=FOLDER`, behind `recipe.yaml`, say where they lie on your machine. "
+        "With this folder's recipe: `limbeck run FOLDER/recipe.yaml --out runs/again`, where the "
+        "first run was started.",
+        "Elsewhere, say where data and teacher lie: `data.path=FOLDER` and `teacher.model=FOLDER`, "
+        "behind the recipe. Relative paths are taken from where you stand; of an absolute one the "
+        "recipe holds the last part alone. "
         "The same versions on the same kind of machine give the same bytes.",
     ]
 
