@@ -67,6 +67,16 @@ class Predictor:
         return "words" if "words" in self.task.row_keys else "text"
 
     @property
+    def has_several_units(self) -> bool:
+        """Whether a row has a unit for each of its words or hidden tokens."""
+        return "words" in self.task.row_keys or "label" not in self.task.row_keys
+
+    @cached_property
+    def reads_pairs(self) -> bool:
+        """Whether training may have had a second text."""
+        return may_be_pair(recipe_data(self.folder))
+
+    @property
     def labels(self) -> list[str]:
         """The labels, in the order of `predict_proba`'s last axis."""
         return list(self.task.labels)
@@ -132,11 +142,11 @@ class Predictor:
         answers = []
         for _, logits in self._parts(rows, batch_size):
             answers += [self.decision.probabilities(of_row) for of_row in logits]
-        if not self._has_several_units:
+        if not self.has_several_units:
             answers = [of_row[0] for of_row in answers]
         if not is_list(inputs):
             return answers[0]
-        return answers if self._has_several_units else np.reshape(answers, (-1, len(self.labels)))
+        return answers if self.has_several_units else np.reshape(answers, (-1, len(self.labels)))
 
     def logits(self, row: Row) -> np.ndarray:
         """(W, V) logits of one row as the graph gives them, without temperature and bias; 0 where a
@@ -188,16 +198,6 @@ class Predictor:
             "be batched"
         )
 
-    @property
-    def _has_several_units(self) -> bool:
-        """Whether a row has a unit for each of its words or hidden tokens."""
-        return "words" in self.task.row_keys or "label" not in self.task.row_keys
-
-    @cached_property
-    def _reads_pairs(self) -> bool:
-        """Whether training may have had a second text."""
-        return may_be_pair(recipe_data(self.folder))
-
     def _content(self, raw: dict[str, Any]) -> Any:
         """What the task reads of a dict. Raises ValueError where nothing is."""
         # A task of somebody else may read dicts of its own.
@@ -206,7 +206,7 @@ class Predictor:
             return raw
         if expected[0] == "text":
             # A column of that name which training never read is one like any other.
-            if not self._reads_pairs:
+            if not self.reads_pairs:
                 raw = {name: value for name, value in raw.items() if name != "text_b"}
             # The task itself says what is missing.
             return {name: raw[name] for name in expected if name in raw} or raw

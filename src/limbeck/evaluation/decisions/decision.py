@@ -77,6 +77,13 @@ class Decision:
             return self.probabilities(logits) > self.label_thresholds
         return None
 
+    def decisions(self, logits: Array) -> Array:
+        """(P) the indices of labels, (P, V) whether each label is given, or (P, V) numbers."""
+        decided = self.decided(logits)
+        if decided is not None:
+            return decided
+        return LIKELIHOODS[self.likelihood].decide(self.fitted(logits))
+
     def scored(self, scored: Scored) -> Scored:
         """The artifact's answers as it gives them, from its logits on a split."""
         decided = self.decided(scored.logits)
@@ -85,7 +92,7 @@ class Decision:
     def confidence(self, logits: Array, offsets: Array) -> Array:
         """(N) the probability that all decisions of a row are right, in [0, 1]."""
         p = self.probabilities(logits)
-        decided = self._decisions(logits)
+        decided = self.decisions(logits)
         if self.likelihood == "categorical":
             of_unit = np.take_along_axis(p, decided[:, None], 1)
         else:
@@ -106,7 +113,7 @@ class Decision:
 
         once: rows of one input count once, as wrong where any of them is.
         """
-        wrong_units = is_wrong(self._decisions(scored.logits), scored.labels)
+        wrong_units = is_wrong(self.decisions(scored.logits), scored.labels)
         known = any_by_row(is_known(scored.labels), scored.offsets)
         wrong = any_by_row(wrong_units, scored.offsets)
         # Of all units, as when it is answered: nobody knows then which have a label.
@@ -144,12 +151,6 @@ class Decision:
             answer["confidence"] = round(confidence, DIGITS)
             answer["abstain"] = confidence < threshold
         return answer
-
-    def _decisions(self, logits: Array) -> Array:
-        decided = self.decided(logits)
-        if decided is not None:
-            return decided
-        return LIKELIHOODS[self.likelihood].decide(self.fitted(logits))
 
     def to_json(self) -> dict[str, Any]:
         """The content of decision.json."""
