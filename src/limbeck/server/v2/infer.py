@@ -1,0 +1,58 @@
+"""Answer a request, a row at a step: between two steps a server has its turn."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from limbeck.server.v2.answered import Answered
+from limbeck.server.v2.errors import InvalidRequest
+from limbeck.server.v2.interface import Interface
+from limbeck.server.v2.outputs import check_outputs
+from limbeck.server.v2.request import InferRequest
+from limbeck.server.v2.rows import rows_of, tensors_of
+from limbeck.sources import Row
+from limbeck.tasks.types import Array
+
+
+def infer(request: InferRequest, interface: Interface) -> Iterator[Answered | None]:
+    """Compute what a request asks about: a step for each row, the last of which gives it.
+
+    A row is run by itself, as batches gain little on a CPU and a static graph answers it alike.
+
+    Raises InvalidRequest for inputs that the model does not read, and outputs that it does not
+    give, before anything is computed.
+    """
+    tensors = tensors_of(request, interface)
+    check_outputs(request, interface, has_rows=tensors is None)
+    rows: list[Row] = []
+    logits: list[Array] = []
+    parts = rows_of(request, interface) if tensors is None else rows_apart(tensors)
+    for place, part in enumerate(parts):
+        try:
+            logits.append(logits_of(part, interface, is_row=tensors is None))
+        except ValueError as error:
+            # Such as a text of which the tokenizer finds no token.
+            raise InvalidRequest(f"row {place}: {error}") from None
+        rows.append(part)
+        # Not after the last one, whose answer need not wait.
+        if place + 1 < request.num_rows:
+            yield None
+    yield Answered(interface, rows if tensors is None else None, logits)
+
+
+def logits_of(part: Any, interface: Interface, *, is_row: bool) -> Array:
+    """(W, V) the logits of one row, or of one row of the graph's inputs (1, ...)."""
+    if is_row:
+        return interface.predictor.logits(part)
+    logits = interface.predictor.graph(part)
+    # A graph that answers at every token has an axis for them.
+    return logits[0] if logits.ndim == 3 else logits
+
+
+def rows_apart(tensors: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The graph's inputs (1, ...) of each row."""
+    # All have as many rows, which was checked.
+    num_rows = len(next(iter(tensors.values())))
+    for row in range(num_rows):
+        yield {name: values[row : row + 1] for name, values in tensors.items()}

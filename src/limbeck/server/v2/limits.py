@@ -1,0 +1,16 @@
+"""The most that a request may hold."""
+
+from typing import Protocol
+
+
+class Limits(Protocol):
+    """What `parse` is told; the server's own limits have these names too.
+
+    `body_bytes`: of a whole request. `rows`: the first dimension of every input.
+    """
+
+    @property
+    def body_bytes(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
