@@ -283,6 +283,19 @@ def test_a_file_outside_the_folder_vouches_for_nothing(artifact: Path) -> None:
         limbeck.load(artifact)
 
 
+def test_files_behind_links_are_those_of_the_artifact(artifact: Path) -> None:
+    """As huggingface_hub's downloads lie in its cache; it was said that the file is missing."""
+    store = artifact.parent / "store"
+    store.mkdir()
+    for number, path in enumerate(sorted(artifact.iterdir())):
+        path.rename(store / str(number))
+        path.symlink_to(store / str(number))
+    assert limbeck.load(artifact).predict("Ada")["label"] == "person"
+    (artifact / "labels.json").resolve().write_text("[]")
+    with pytest.raises(BrokenArtifact, match="changed since the export"):
+        limbeck.load(artifact)
+
+
 def test_what_is_no_artifact_and_what_it_does_not_offer(artifact: Path) -> None:
     with pytest.raises(ValueError, match=r"no manifest.json here.*A run leaves one in .*artifact"):
         limbeck.load(artifact.parent)

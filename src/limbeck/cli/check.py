@@ -107,6 +107,8 @@ def mend(recipe: Path, checked: "Checked", *, keep_original: bool) -> list[str]:
 
     # A recipe is small: read again, where only the list of its problems came along.
     text = text_of(recipe)
+    # A link stays one: the recipe behind it is mended.
+    recipe = recipe.resolve()
     changed = fixed(text, checked.problems)
     if changed == text:
         return []

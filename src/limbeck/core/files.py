@@ -62,6 +62,23 @@ def require_file_or_stream(path: str | Path) -> None:
         require_file(path)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder, also behind links to other folders, each folder once.
+
+    `Path.rglob` leaves such links out on Python 3.11 and 3.12.
+    """
+    seen = set()
+    # Python's own walk would follow a link to a folder above it for ever.
+    for name, folders, files in os.walk(folder, followlinks=True):
+        state = os.stat(name)
+        identity = (state.st_dev, state.st_ino)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        yield from (Path(name, file) for file in files)
+
+
 def read_at_most(file: BinaryIO, most: int, place: str) -> bytes:
     """All bytes of an open file. Raises ValueError where there are more than `most`."""
     with naming(place):

@@ -12,6 +12,7 @@ from limbeck.cli.first_recipe.refused.masks import FORMS, refuse_masks
 from limbeck.cli.first_recipe.sets.image_roots import are_named, image_root
 from limbeck.cli.first_recipe.split_lists import told_lists
 from limbeck.cli.first_recipe.texts import told_below
+from limbeck.core.files import files_below
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources import Patience
@@ -66,7 +67,7 @@ def image_guess(source: str, path: Path, reason: str) -> Guess:
 
 def images_in(folder: Path, here: Sequence[Path]) -> list[str]:
     """The names of images below a folder or in an archive, whose files are `here`."""
-    files = here if is_archive(folder) else list(islice(folder.rglob("*"), MOST_FILES))
+    files = here if is_archive(folder) else list(islice(files_below(folder), MOST_FILES))
     names = [path.relative_to(folder).as_posix() for path in files]
     return [
         name
@@ -101,7 +102,7 @@ def look_at_images(folder: Path, names: Sequence[str]) -> Guess | None:
         return None
     _refuse_parts(folder, names, classes)
     _refuse_variants(folder, names, classes)
-    told = f"{len(names):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
+    told = f"{len(images):,} images in {len(classes)} folders ({some(classes, SHOWN)})"
     guess = image_guess("image_folder", folder, told)
     split_of_image = {image.name: image.split for image in images}
     guess.counts = dict(Counter(split_of_image.values()))
