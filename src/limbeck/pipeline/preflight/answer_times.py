@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,9 @@ from limbeck.recipe.model import Recipe, Verdict
 # two cores: PyTorch with transformers, and a runtime alone.
 PYTORCH_SECONDS = 4.0
 RUNTIME_SECONDS = 0.5
+# A slow model is timed on fewer rows than a fast one.
+FEWEST_ANSWERS = 5
+ENOUGH_SECONDS = 0.25
 # About what scikit-learn and scipy take once the linear baseline has imported them.
 BASELINE_MB = 120.0
 
@@ -44,8 +46,14 @@ def answer_seconds(answers: Sequence[Answer], rows: Sequence[Any]) -> list[float
     for answer in answers:
         # The first answer also allocates and fills caches.
         answer(rows[0])
-        of_all = seconds_of(partial(answer_all, answer, rows))
-        seconds.append(of_all / len(rows))
+        began = time.perf_counter()
+        num_answers = 0
+        for row in rows:
+            answer(row)
+            num_answers += 1
+            if num_answers >= FEWEST_ANSWERS and time.perf_counter() - began > ENOUGH_SECONDS:
+                break
+        seconds.append((time.perf_counter() - began) / num_answers)
     return seconds
 
 
@@ -87,12 +95,6 @@ def unimported_mb(recipe: Recipe) -> float:
     """The memory of what a run imports and its rehearsal does not: the linear baseline's."""
     is_needed = recipe.verdict is not None and "sklearn" not in sys.modules
     return BASELINE_MB if is_needed else 0.0
-
-
-def answer_all(answer: Answer, rows: Sequence[Any]) -> None:
-    """Each row by itself."""
-    for row in rows:
-        answer(row)
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
