@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from limbeck.artifact.answers import answer_keys
 from limbeck.artifact.predictor import Predictor
 from limbeck.server import logs
 from limbeck.server.admin import Admin
@@ -20,7 +21,14 @@ from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.requests.routes import Routes
 from limbeck.server.settings import Settings
+from limbeck.server.v2.errors import InvalidRequest
+from limbeck.server.v2.infer import infer
+from limbeck.server.v2.metadata import model_metadata, server_metadata
+from limbeck.server.v2.outputs import response_of
+from limbeck.server.v2.request import HEADER, header_length, parse
+from limbeck.server.v2.response import encode
 
+BYTES = "application/octet-stream"
 # Of the same address, whichever worker: (request) -> answer.
 Handler = Callable[[Request], Awaitable[Answer]]
 
@@ -67,8 +75,14 @@ class Application:
         routes.add("GET /v2/health/live", self.live)
         routes.add("GET /v2/health/ready", self.ready)
         routes.add("GET /metrics", self.metrics)
-        routes.add("POST /predict", self.predict)
-        routes.add("POST /predict/{model}", self.predict)
+        for path in ("/predict", "/predict/{model}"):
+            routes.add(f"GET {path}", self.describe)
+            routes.add(f"POST {path}", self.predict)
+        routes.add("GET /v2", self.server)
+        for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes.add(f"GET {path}", self.metadata)
+            routes.add(f"GET {path}/ready", self.model_ready)
+            routes.add(f"POST {path}/infer", self.infer)
         # Those that change something need a token that may.
         routes.add("GET /admin/models", self.plan)
         routes.add("PUT /admin/models/{model}", self.change)
@@ -129,6 +143,44 @@ class Application:
         status = HTTPStatus.SERVICE_UNAVAILABLE if self.is_stopping else HTTPStatus.OK
         return json_answer({"ready": not self.is_stopping}, status)
 
+    async def server(self, request: Request) -> Answer:
+        """What the server is, by the Open Inference Protocol."""
+        return json_answer(server_metadata())
+
+    async def metadata(self, request: Request) -> Answer:
+        """The tensors of a model."""
+        model, version = self.asked(request)
+        names = [each.name for each in (model.live, model.candidate, model.previous) if each]
+        return json_answer(model_metadata(model.name, names, version.interface))
+
+    async def model_ready(self, request: Request) -> Answer:
+        """A model that is there is open."""
+        model, version = self.asked(request)
+        return json_answer({"name": model.name, "version": version.name, "ready": True})
+
+    async def describe(self, request: Request) -> Answer:
+        """What a model reads and answers, for a client that has only its address."""
+        model, version = self.asked(request)
+        predictor = version.predictor
+        told = {
+            "model": model.name,
+            "version": version.name,
+            "task": version.interface.task,
+            "reads": predictor.kind,
+            "answers": answer_keys(predictor),
+        }
+        return json_answer(told | {"labels": version.interface.labels})
+
+    def asked(self, request: Request) -> tuple[Model, Version]:
+        """The model of an address, and the version that answers: the one that is named, or by the
+        request's id. Raises Refused where there is none."""
+        # Taken once: what is changed meanwhile is for the next request.
+        model = self.models.model(request.names.get("model"))
+        name = request.names.get("version")
+        version = model.version(name) if name else model.version_for(request.id)
+        request.model, request.version = model.name, version.name
+        return model, version
+
     async def metrics(self, request: Request) -> Answer:
         """The meters of all workers."""
         return Answer(self.meters.text(), content_type=CONTENT_TYPE)
@@ -146,10 +198,7 @@ class Application:
     async def predict(self, request: Request) -> Answer:
         """Answers to the inputs of a body, each with the model and version it comes from."""
         began = time.monotonic()
-        # Taken once: what is changed meanwhile is for the next request.
-        model = self.models.model(request.names.get("model"))
-        version = model.version_for(request.id)
-        request.model, request.version = model.name, version.name
+        model, version = self.asked(request)
         seconds = request.seconds()
         body = await request.body()
         inputs, is_one = inputs_of(request, body, version.predictor)
@@ -163,6 +212,32 @@ class Application:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         self.after(model, version, inputs, answers)
         return json_answer(told(model, version, answers, is_one))
+
+    async def infer(self, request: Request) -> Answer:
+        """Answers as tensors, by the Open Inference Protocol."""
+        began = time.monotonic()
+        model, version = self.asked(request)
+        seconds = request.seconds()
+        body = await request.body()
+        try:
+            asked = parse(body, header_length(request.header(HEADER) or None), request.limits)
+            left = max(0.0, seconds - (time.monotonic() - began))
+            answered = await self.engine.compute(
+                infer(asked, version.interface), left, version.name
+            )
+            content, length = encode(response_of(asked, answered, model.name, version.name))
+        except InvalidRequest as error:
+            raise Refused(HTTPStatus(error.status), str(error)) from None
+        except ValueError as error:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        if answered.rows is None:
+            # Of tensors there is no row that could be answered, or scored, once more.
+            self.meters.count_rows(model.name, version.name, len(answered.logits), 0)
+        else:
+            self.after(model, version, answered.rows, answered.answers)
+        if length is None:
+            return Answer(content)
+        return Answer(content, content_type=BYTES, headers=((HEADER.lower(), str(length)),))
 
     def after(
         self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]

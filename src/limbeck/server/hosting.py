@@ -15,14 +15,16 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.server.plans import Plan, Shelf
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Settings
+from limbeck.server.v2.interface import Interface, interface_of
 
 
 @dataclass(frozen=True)
 class Version:
-    """An open artifact, and what its answers are told to come from."""
+    """An open artifact, what its answers are told to come from, and its tensors."""
 
     name: str
     predictor: Predictor
+    interface: Interface
 
 
 @dataclass(frozen=True)
@@ -120,4 +122,4 @@ class Opener:
         settings = self.settings
         path = self.shelf.path(name)
         predictor = load(path, runtime=settings.runtime, threads=settings.threads)
-        return Version(name, predictor)
+        return Version(name, predictor, interface_of(predictor))

@@ -1,0 +1,80 @@
+"""The Open Inference Protocol of a running server, asked by Triton's own client."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from served import TEXT, Served, install_runtime, probability, serving, write_artifact
+
+pytest.importorskip("granian")
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with pytest.MonkeyPatch.context() as patch:
+        install_runtime(folder / "site", patch)
+        artifact = write_artifact(folder / "model")
+        with serving(folder / "own", f"towns={artifact}", "--workers", "2") as server:
+            yield server
+
+
+@pytest.mark.parametrize("is_binary", [False, True], ids=["json", "binary"])
+def test_tritons_client_is_answered(served: Served, is_binary: bool) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("towns") and not client.is_model_ready("other")
+    assert client.get_server_metadata()["name"] == "limbeck"
+    metadata = client.get_model_metadata("towns")
+    assert metadata["labels"] == ["place", "person"]
+    texts = triton.InferInput("text", [2], "BYTES")
+    texts.set_data_from_numpy(np.array([TEXT, "Ada"], object), binary_data=is_binary)
+    outputs = [
+        triton.InferRequestedOutput(name, binary_data=is_binary)
+        for name in ("label", "probabilities")
+    ]
+    (version, *_) = metadata["versions"]
+    for named in ("", version):
+        answer = client.infer(
+            "towns", [texts], model_version=named, outputs=outputs, request_id="a"
+        )
+        assert answer.as_numpy("label").tolist() == [b"place", b"person"]
+        found = answer.as_numpy("probabilities")
+        assert found[0, 0] == pytest.approx(probability(), abs=1e-6)
+        response = answer.get_response()
+        assert (response["id"], response["model_version"]) == ("a", version)
+    with pytest.raises(triton.InferenceServerException, match="no such version"):
+        client.infer("towns", [texts], model_version="9")
+
+
+def test_bad_requests_are_refused_with_a_sentence(served: Served) -> None:
+    path = "/v2/models/towns/infer"
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Ada"]}
+    good = served.ask("POST", path, {"inputs": [tensor]})
+    assert good.status == 200
+    answer = json.loads(good.body)
+    assert {each["name"] for each in answer["outputs"]} >= {"label", "probabilities"}
+    for wrong, status in (
+        ({"inputs": [tensor | {"shape": [2]}]}, 400),
+        ({"inputs": [tensor | {"shape": [-1]}]}, 400),
+        ({"inputs": [tensor | {"datatype": "FP32"}]}, 400),
+        ({"inputs": []}, 400),
+        ({"inputs": [tensor], "outputs": [{"name": "nothing"}]}, 400),
+        ({"inputs": [tensor | {"shape": [300], "data": ["a"] * 300}]}, 413),
+    ):
+        reply = served.ask("POST", path, wrong)
+        assert reply.status == status and reply.json["error"]
+    reply = served.ask("POST", path, b"{}x", inference_header_content_length="-1")
+    assert reply.status == 400
+    assert served.ask("POST", "/v2/models/other/infer", {"inputs": [tensor]}).status == 404
+    assert served.ask("GET", "/v2/models/towns/versions/0/ready").status == 404
+
+
+def test_a_client_that_has_the_address_alone_learns_what_it_reads(served: Served) -> None:
+    told = served.ask("GET", "/predict").json
+    assert (told["model"], told["reads"], told["task"]) == ("towns", "text", "text-classification")
+    assert told["answers"] == ["label", "probability", "probabilities"]
+    assert told["labels"] == ["place", "person"]
