@@ -44,6 +44,20 @@ def test_of_several_labels_each_counts_by_itself() -> None:
     assert never_answered(found, task) == {"b": 12}
 
 
+def test_a_type_of_tags_is_counted_by_sentences() -> None:
+    """16 spans of 3 words were `48 test rows`."""
+    task = TokenClassification(["O", "B-LOC", "I-LOC", "B-PER"], "")
+    # Twelve sentences: an entity of three words in each, and in six another one of two.
+    sentences = [[1, 2, 2, 0] + [3] * (number % 2) for number in range(12)]
+    labels = np.array([tag for sentence in sentences for tag in sentence])
+    offsets = np.cumsum([0, *map(len, sentences)])
+    logits = np.zeros((len(labels), 4))
+    logits[:, 0] = 1
+    found = Scored(logits, labels, offsets)
+    assert never_answered(found, task) == {"LOC": 12}
+    assert never_answered(found, task, 2) == {"LOC": 12, "PER": 6}
+
+
 def test_numbers_have_no_labels() -> None:
     found = Scored(np.zeros((20, 1)), np.linspace(0, 1, 20), np.arange(21))
     assert never_answered(found, TextRegression(["0 to 1"], "")) == {}

@@ -14,8 +14,8 @@ from limbeck.sources._cells.tags import type_of
 from limbeck.tasks import Scored, Task, metrics
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
-# A label with fewer test units may well be missed by a good model.
-FEWEST_UNITS = 10
+# A label that fewer test rows have may well be missed by a good model.
+FEWEST_ROWS = 10
 # One with fewer is not even told: its only row may be a slip.
 FEWEST_TOLD = 2
 # A training of fewer steps has hardly left its start, whatever its rate.
@@ -37,10 +37,11 @@ def named(task: Task, labels: Sequence[str]) -> list[str]:
     return list(labels)
 
 
-def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_UNITS) -> dict[str, int]:
-    """The labels with at least `fewest` test units that no unit gets, each with their number.
+def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_ROWS) -> dict[str, int]:
+    """The labels that at least `fewest` test rows have and no row gets, each with that number.
 
-    Of tags it is types of entities: `B-` and `I-` of one are one. None of numbers and vectors.
+    Of tags it is types of entities, and rows are sentences: a type that stands at 48 words may
+    stand in 16 of them. None of numbers and vectors.
     """
     if LIKELIHOODS[task.likelihood].labels_are_numbers:
         return {}
@@ -48,22 +49,26 @@ def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_UNITS) -> di
     known = is_known(scored.labels)
     # One label of several has an index for each unit, several labels a column each.
     if decisions.ndim == 1:
-        size = len(task.labels)
-        true = np.bincount(scored.labels[known], minlength=size)
-        answered = np.bincount(decisions[known], minlength=size)
+        units = np.flatnonzero(known)
+        labels, answered = scored.labels[known], decisions[known]
     else:
-        true = ((scored.labels > 0) & known).sum(0)
-        answered = (decisions & known).sum(0)
+        units, labels = np.nonzero((scored.labels > 0) & known)
+        answered = np.nonzero(decisions & known)[1]
+    # 1. Names in the order of the labels, and the name of each label.
     names = named(task, task.labels)
-    by_name: dict[str, list[int]] = {}
-    for name, of_label, given in zip(names, true.tolist(), answered.tolist(), strict=True):
-        counts = by_name.setdefault(name, [0, 0])
-        counts[0] += of_label
-        counts[1] += given
+    place_of_name = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    place_of_label = np.array([place_of_name[name] for name in names])
+    # 2. A row counts once for a name, at however many of its words that stands.
+    lengths = np.diff(scored.offsets)
+    row_of_unit = np.repeat(np.arange(len(lengths)), lengths)
+    pairs = np.stack([place_of_label[labels], row_of_unit[units]], 1)
+    size = len(place_of_name)
+    num_rows = np.bincount(np.unique(pairs, axis=0)[:, 0], minlength=size).tolist()
+    is_answered = np.bincount(place_of_label[answered], minlength=size) > 0
     return {
-        name: of_label
-        for name, (of_label, given) in by_name.items()
-        if of_label >= fewest and not given
+        name: num_rows[place]
+        for name, place in place_of_name.items()
+        if num_rows[place] >= fewest and not is_answered[place]
     }
 
 

@@ -13,8 +13,8 @@ from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Answers, Judged
 from limbeck.evaluation.scores import agreement, quality, told_quality
 from limbeck.evaluation.undertrained import (
+    FEWEST_ROWS,
     FEWEST_TOLD,
-    FEWEST_UNITS,
     named,
     never_answered,
     signs,
@@ -314,7 +314,7 @@ def never_answered_of_few(answered: Judged) -> list[str]:
         f"`{label}` is never answered: {count} test rows have it, which is too few to count as a "
         "fault. Give test and train more of them"
         for label, count in missed.items()
-        if count < FEWEST_UNITS
+        if count < FEWEST_ROWS
     ]
 
 
