@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import toy_images
+from references import check_reference
 from without_limbeck import run_program
 
 import limbeck
@@ -102,12 +103,20 @@ def test_a_run_promises_and_its_artifact_keeps_to_it(finished: Any) -> None:
     assert cascade[0]["metrics"] == report["arms"]["joint"]["mean"]
 
 
+def test_its_artifact_says_what_it_answered_to_validation(finished: Any) -> None:
+    # Both halves of validation: no training saw the labels of the second.
+    _, out = finished("max_error: 0.2, confidence: 0.9")
+    names = check_reference(out / "artifact", ROWS["validation"])
+    assert names == ["label", "confidence", "brightness", "pixels"]
+    assert json.loads((out / "artifact" / "manifest.json").read_text())["files"]["reference.json"]
+
+
 def test_the_same_recipe_leaves_the_same_bytes(finished: Any, tmp_path: Path) -> None:
     _, out = finished("max_error: 0.2, confidence: 0.9")
     text = (out / "recipe.yaml").read_text()
     limbeck.run(limbeck.parse(text), tmp_path / "again", rows=ROWS)
     files = [path.name for path in sorted((out / "artifact").iterdir())]
-    assert "decision.json" in files
+    assert {"decision.json", "reference.json"} <= set(files)
     for name in set(files) - {"README.md"}:
         again = file_digest(tmp_path / "again" / "artifact" / name)
         assert file_digest(out / "artifact" / name) == again, name

@@ -21,6 +21,8 @@ from limbeck.core.files import read_json
 from limbeck.core.foreign import told_as
 from limbeck.evaluation.decisions import decision
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.evaluation.drift import reference
+from limbeck.evaluation.drift.reference import Reference
 from limbeck.tasks import Task
 
 
@@ -72,10 +74,11 @@ def load(folder: str | Path, *, runtime: str | None = None, threads: int = 1) ->
     with told_as(broken, passing=BrokenArtifact):
         task = load_task(folder, manifest["task"])
         fitted = load_decision(folder, manifest, task)
+        counts = load_reference(folder, manifest)
         graph = open_graph(folder / graph_files[runtime], runtime, threads)
         replay(folder, graph, runtime)
         rehearse(folder, task, graph)
-    return Predictor(task, graph, runtime, folder, fitted)
+    return Predictor(task, graph, runtime, folder, fitted, counts)
 
 
 def load_task(folder: Path, name: str) -> Task:
@@ -96,12 +99,29 @@ def load_decision(folder: Path, manifest: Mapping[str, Any], task: Task) -> Deci
     Raises BrokenArtifact for a file that the manifest does not vouch for, ValueError for one that
     does not fit the task.
     """
-    # Only what the manifest vouches for is read: the file decides what users are answered.
-    if decision.FILE in manifest["files"]:
-        return Decision.of(read_json(folder / decision.FILE), task)
-    if (folder / decision.FILE).exists():
+    # The file decides what users are answered.
+    content = _vouched_for(folder, manifest, decision.FILE)
+    return None if content is None else Decision.of(content, task)
+
+
+def load_reference(folder: Path, manifest: Mapping[str, Any]) -> Reference | None:
+    """What the artifact answered to validation; None for one that was exported without
+    reference.json.
+
+    Raises BrokenArtifact for a file that the manifest does not vouch for, ValueError for one that
+    says nothing that could be meant.
+    """
+    content = _vouched_for(folder, manifest, reference.FILE)
+    return None if content is None else Reference.of(content)
+
+
+def _vouched_for(folder: Path, manifest: Mapping[str, Any], name: str) -> Any:
+    """The content of a JSON file that an artifact may have; None where it has none."""
+    if name in manifest["files"]:
+        return read_json(folder / name)
+    if (folder / name).exists():
         raise BrokenArtifact(
-            f"{folder / decision.FILE}: the manifest does not name it, so somebody put it there. "
+            f"{folder / name}: the manifest does not name it, so somebody put it there. "
             "Remove it, or export the artifact again"
         )
     return None

@@ -24,6 +24,7 @@ from limbeck.artifact.runtimes import Graph
 from limbeck.core.contract import described
 from limbeck.core.foreign import told_as
 from limbeck.evaluation.decisions.decision import PROBABILITIES, Decision
+from limbeck.evaluation.drift.reference import Reference
 from limbeck.sources import Row
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources.rows import is_of_pandas
@@ -41,13 +42,15 @@ NAMES = {"text": ("text", "text_b"), "words": ("words", "text"), "image": ("imag
 @dataclass(frozen=True, repr=False)
 class Predictor:
     """A loaded artifact. `runtime` is the name of what runs its `graph`, `folder` where it lies;
-    `fitted`: what its decision.json says, None where it has none."""
+    `fitted`: what its decision.json says, None where it has none; `reference`: its reference.json,
+    likewise."""
 
     task: Task
     graph: Graph
     runtime: str
     folder: Path
     fitted: Decision | None = None
+    reference: Reference | None = None
 
     def __repr__(self) -> str:
         # As in a recipe: the file of a component is called as it is.

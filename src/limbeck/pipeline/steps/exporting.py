@@ -16,6 +16,7 @@ from limbeck.exporters import writing
 from limbeck.exporters.requirements import package_versions, runtimes_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.making import SPLITS, Answers, fit_decision, read_answers
+from limbeck.pipeline.deciding.referring import write_reference
 from limbeck.pipeline.stage import ExportWork, Stage, Work
 from limbeck.pipeline.steps.quantizing import activations, quantization_code
 from limbeck.quantization.last_bits import move_last_bits
@@ -81,6 +82,7 @@ def export_artifact(
         artifact = folder / "artifact"
         writing.write(content, encoded, artifact)
         fit_decision(recipe.decide, run, task, artifact, folder)
+        write_reference(run, task, artifact, folder)
 
     # As `student_answering` has it asked.
     one_by_one = activations(recipe, run) == "uint8-dynamic"

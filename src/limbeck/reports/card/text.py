@@ -22,6 +22,7 @@ FILES = {
     "tokenizer.json": "how a text becomes tokens, and where it is cut",
     "preprocess.json": "how an image becomes a tensor",
     "decision.json": "temperature, thresholds and costs by which logits become answers",
+    "reference.json": "how many validation rows had each label, confidence and length",
     "recipe.yaml": "the recipe of the training, every default written out",
     "golden.safetensors": "inputs and outputs that limbeck replays when it opens the folder",
     "manifest.json": "SHA-256 of every other file but this one, and the list of graphs",
