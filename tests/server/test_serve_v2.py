@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from served import TEXT, Served, install_runtime, probability, serving, write_artifact
+
+from limbeck.cli.main import exit_status
 
 pytest.importorskip("granian")
 pytestmark = pytest.mark.services
@@ -22,9 +25,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("is_binary", [False, True], ids=["json", "binary"])
-def test_tritons_client_is_answered(served: Served, is_binary: bool) -> None:
+def test_tritons_client_is_answered(
+    served: Served, is_binary: bool, request: pytest.FixtureRequest
+) -> None:
     triton = pytest.importorskip("tritonclient.http")
     client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    request.addfinalizer(client.close)
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("towns") and not client.is_model_ready("other")
     assert client.get_server_metadata()["name"] == "limbeck"
@@ -80,3 +86,24 @@ def test_a_client_that_has_the_address_alone_learns_what_it_reads(served: Served
     assert (told["model"], told["reads"], told["task"]) == ("towns", "text", "text-classification")
     assert told["answers"] == ["label", "probability", "probabilities"]
     assert told["labels"] == ["place", "person"]
+
+
+def test_predict_asks_a_server_as_it_asks_an_artifact(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("id,text\n7,Ada lives in New York\n8,\n9,Ada\n")
+    url = f"http://127.0.0.1:{served.port}/predict/towns"
+    assert exit_status(["predict", "--url", url, str(table)]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each.get("label") for each in told] == ["place", None, "person"]
+    assert [each.get("id") for each in told] == ["7", None, "9"]
+    assert "error" in told[1] and told[0]["model"] == "towns"
+    out = tmp_path / "answers.csv"
+    assert exit_status(["predict", "--url", url, str(table), "--out", str(out)]) == 0
+    assert out.read_text().startswith("line,input,id,")
+    assert exit_status(["predict", "--url", "ftp://x", str(table)]) == 2
+    assert exit_status(["predict", "--url", url.replace("towns", "other"), str(table)]) == 2
+    assert "no model of this name" in capsys.readouterr().err
+    assert exit_status(["predict", "--url", "http://127.0.0.1:1/predict", str(table)]) == 2
+    assert exit_status(["predict"]) == 2

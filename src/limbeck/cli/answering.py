@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from limbeck.artifact.predictor import Predictor
     from limbeck.artifact.rows.inputs import Reading
+    from limbeck.server.client import Remote
 
 Batch = Annotated[
     int, typer.Option(min=1, help="How many rows are run at once; the answers stay the same.")
@@ -48,6 +49,19 @@ class ReadingOptions:
     text_b: str | None
     image: str | None
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that were named, by what they hold."""
+        given = {"text": self.text, "text_b": self.text_b, "image": self.image}
+        return {name: column for name, column in given.items() if column}
+
+    @property
+    def names(self) -> list[str] | None:
+        """The names of a table's columns; None where its first line has them."""
+        if not self.columns:
+            return None
+        return [name.strip() for name in self.columns.split(",")]
+
 
 def opened(artifact: Path, runtime: str | None, threads: int, batch: int) -> "Predictor":
     """An artifact that is to run `batch` rows at once; where it cannot, that is said on stderr.
@@ -69,10 +83,16 @@ def reading_for(predictor: "Predictor", asked: ReadingOptions) -> "Reading":
     """
     from limbeck.artifact.rows.reading import reading_of
 
-    given = {"text": asked.text, "text_b": asked.text_b, "image": asked.image}
-    columns = {name: column for name, column in given.items() if column}
-    names = [name.strip() for name in asked.columns.split(",")] if asked.columns else None
-    return reading_of(predictor, columns, asked.form, names, tell)
+    return reading_of(predictor, asked.named, asked.form, asked.names, tell)
+
+
+def reading_of_server(remote: "Remote", asked: ReadingOptions) -> "Reading":
+    """As `reading_for`, of a server's model. Raises ValueError for a format of another name."""
+    from limbeck.artifact.rows.columns import ColumnFinder
+    from limbeck.artifact.rows.reading import reading_with
+
+    finder = ColumnFinder(remote.kind, asked.named, remote.columns, remote.needs_pair)
+    return reading_with(finder, asked.form, asked.names, tell)
 
 
 def tell(note: str) -> None:

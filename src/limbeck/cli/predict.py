@@ -18,10 +18,26 @@ from limbeck.cli.answering import (
     TextColumn,
     opened,
     reading_for,
+    reading_of_server,
 )
-from limbeck.cli.options import ArtifactFolder, Runtime, Threads, writable
+from limbeck.cli.options import Runtime, Threads, artifact_of, writable
 from limbeck.core.files import naming
 
+ArtifactOrSource = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help="The folder of an artifact, or of its run; left out with --url.",
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        help="A server's model in the place of an artifact: http://HOST:PORT/predict/NAME. Its "
+        "token is read from LIMBECK_TOKEN.",
+    ),
+]
 Source = Annotated[
     str | None,
     typer.Argument(
@@ -44,8 +60,9 @@ class Predict:
     """
 
     # A class, whose fields are the verb's arguments: more of them than a function should take.
-    artifact: ArtifactFolder
+    artifact: ArtifactOrSource = None
     source: Source = None
+    url: Url = None
     out: AnswerFile = None
     batch: Batch = 1
     threads: Threads = 1
@@ -62,20 +79,48 @@ class Predict:
         from limbeck.artifact.rows.inputs import read_items
 
         suffix = checked_suffix(self.out)
-        predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
         asked = ReadingOptions(self.form, self.columns, self.text, self.text_b, self.image)
-        reading = reading_for(predictor, asked)
-        from_stdin = self.source in (None, "-")
-        items = read_items(self.source, sys.stdin.buffer if from_stdin else None, reading)
-        lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
-        errors = Errors(may_abstain=predictor.decision.threshold is not None)
-        lines = errors.watched(lines)
-        if suffix == ".csv":
-            text = answers.csv_lines(lines, answers.answer_keys(predictor))
+        if self.url:
+            from limbeck.server.client import Remote
+
+            source = self.source_of_url()
+            remote = Remote(self.url)
+            keys, may_abstain = remote.keys, "abstain" in remote.keys
+            reading = reading_of_server(remote, asked)
         else:
-            text = answers.json_lines(lines)
-        write(text, self.out)
+            source = self.source
+            predictor = opened(self.folder(), self.runtime, self.threads, self.batch)
+            keys = answers.answer_keys(predictor)
+            may_abstain = predictor.decision.threshold is not None
+            reading = reading_for(predictor, asked)
+        from_stdin = source in (None, "-")
+        items = read_items(source, sys.stdin.buffer if from_stdin else None, reading)
+        if self.url:
+            lines = remote.answer_lines(items)
+        else:
+            lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
+        errors = Errors(may_abstain=may_abstain)
+        lines = errors.watched(lines)
+        written = answers.csv_lines(lines, keys) if suffix == ".csv" else answers.json_lines(lines)
+        write(written, self.out)
+        if self.url:
+            remote.close()
         errors.tell()
+
+    def folder(self) -> Path:
+        """The artifact's folder. Raises ValueError where none is named."""
+        if self.artifact is None:
+            raise ValueError("no artifact is named: `limbeck predict ARTIFACT`, or --url URL")
+        return artifact_of(self.artifact)
+
+    def source_of_url(self) -> str | None:
+        """What is read where a server answers: the only argument. Raises ValueError for two."""
+        if self.artifact is not None and self.source is not None:
+            raise ValueError(
+                f"--url: the server has the artifact, so `{self.source}` is one argument too "
+                f"many: `limbeck predict --url {self.url} {self.artifact}`"
+            )
+        return None if self.artifact is None else str(self.artifact)
 
 
 @dataclass

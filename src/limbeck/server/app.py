@@ -9,6 +9,7 @@ from typing import Any
 
 from limbeck.artifact.answers import answer_keys
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server import logs
 from limbeck.server.admin import Admin
 from limbeck.server.candidates import Shadow
@@ -16,7 +17,7 @@ from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.meters import CONTENT_TYPE, Meters
 from limbeck.server.requests.access import Access
-from limbeck.server.requests.asked import inputs_of
+from limbeck.server.requests.asked import ROW_KEYS, inputs_of
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.requests.routes import Routes
@@ -162,14 +163,19 @@ class Application:
         """What a model reads and answers, for a client that has only its address."""
         model, version = self.asked(request)
         predictor = version.predictor
-        told = {
+        told: dict[str, Any] = {
             "model": model.name,
             "version": version.name,
             "task": version.interface.task,
             "reads": predictor.kind,
             "answers": answer_keys(predictor),
+            "labels": version.interface.labels,
         }
-        return json_answer(told | {"labels": version.interface.labels})
+        # What its columns were called: those of rows that are sent are mostly called so, too.
+        recipe = recipe_data(predictor.folder)
+        told["columns"] = {key: recipe[key] for key in ROW_KEYS if isinstance(recipe.get(key), str)}
+        told["needs_pair"] = needs_pair(predictor.task, recipe)
+        return json_answer(told)
 
     def asked(self, request: Request) -> tuple[Model, Version]:
         """The model of an address, and the version that answers: the one that is named, or by the

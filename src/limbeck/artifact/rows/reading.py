@@ -22,9 +22,6 @@ def reading_of(
 
     Raises ValueError for a format of another name.
     """
-    if form is not None and form not in FORMATS:
-        suggestion = wording.suggest(form, FORMATS)
-        raise ValueError(f"--format {form}: no such format. {suggestion}")
     # Users send rows as they lie, which are mostly like those of training.
     recipe = recipe_data(predictor.folder)
     finder = ColumnFinder(
@@ -33,4 +30,18 @@ def reading_of(
         recipe,
         needs_pair(predictor.task, recipe),
     )
+    return reading_with(finder, form, names, tell)
+
+
+def reading_with(
+    finder: ColumnFinder,
+    form: str | None = None,
+    names: Sequence[str] | None = None,
+    tell: Callable[[str], None] = tell_nobody,
+) -> Reading:
+    """How rows become inputs of what a finder knows. Raises ValueError for a format of another
+    name."""
+    if form is not None and form not in FORMATS:
+        suggestion = wording.suggest(form, FORMATS)
+        raise ValueError(f"--format {form}: no such format. {suggestion}")
     return Reading(finder, form, names, tell)
