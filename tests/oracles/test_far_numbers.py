@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.data.outliers import far_numbers
+from limbeck.data.labels.outliers import far_numbers
 
 NUMBERS = SimpleNamespace(likelihood="gaussian")
 CHANCE = np.random.default_rng(0)

@@ -35,10 +35,10 @@ from limbeck.data.checks import (
 )
 from limbeck.data.drawing import draw, in_halves, lacking, seldom
 from limbeck.data.image_modes import blank, in_one_mode
-from limbeck.data.outliers import far_numbers
+from limbeck.data.labels.outliers import far_numbers
+from limbeck.data.labels.unseen import notes_on, refuse, unseen_labels
 from limbeck.data.paths import relocate, relocated, where_looked
 from limbeck.data.sampling import drawn_rows
-from limbeck.data.unseen import notes_on, refuse, unseen_labels
 from limbeck.recipe.model import Data
 from limbeck.recipe.problems import Fix, Mistake
 from limbeck.sources import DecodesImages, Row, TellsOfRows, WrongColumn, check_read
