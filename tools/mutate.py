@@ -27,6 +27,8 @@ INTERVALS = "tests/oracles/test_score_interval.py"
 DECISIONS = "tests/oracles/test_decisions.py"
 EXPORT = "tests/contracts/test_exporters.py"
 KEYS = "tests/test_stage_keys.py"
+PROTOCOL = "tests/server/test_open_inference.py tests/server/test_open_inference_clients.py"
+SERVED = "tests/server/test_open_inference_models.py"
 
 
 class Mutation(NamedTuple):
@@ -106,6 +108,27 @@ MUTATIONS = [
     Mutation("costs of the answer for those of the truth", "evaluation/decisions/thresholds.py", "probabilities @ costs", "probabilities @ costs.T", DECISIONS),
     Mutation("bins for answers", "evaluation/decisions/reliability.py", "np.abs(gaps).sum() / len(self.p)", "np.abs(gaps).sum() / len(self.starts)", DECISIONS),
     Mutation("abstains where it is sure", "evaluation/decisions/decision.py", "confidence < threshold", "confidence > threshold", "tests/test_decision_file.py"),
+    # The Open Inference Protocol.
+    Mutation("true is a number", "server/v2/tensors.py", "type(size) is not int or size < 1", "not isinstance(size, int) or size < 1", PROTOCOL),
+    Mutation("a dimension of 0", "server/v2/tensors.py", "type(size) is not int or size < 1", "type(size) is not int or size < 0", PROTOCOL),
+    Mutation("numbers wrap round", "server/v2/tensors.py", "min(flat) < least or max(flat) > largest", "min(flat) < least", PROTOCOL),
+    Mutation("an element beyond its bytes", "server/v2/tensors.py", "if end > size:", "if end > size + 1:", PROTOCOL),
+    Mutation("a length between two elements", "server/v2/tensors.py", "if begin <= size else size + 1", "if True else size + 1", PROTOCOL),
+    Mutation("bytes after the last element", "server/v2/tensors.py", "if start != size:", "if False:", PROTOCOL),
+    Mutation("nested lists of any length", "server/v2/tensors.py", "type(each) is list and len(each) == size", "type(each) is list", PROTOCOL),
+    Mutation("bytes after the last tensor", "server/v2/request.py", "if binary is not None and start != len(binary):", "if False:", PROTOCOL),
+    Mutation("two inputs of one name", "server/v2/request.py", "if name in inputs:", "if False:", PROTOCOL),
+    Mutation("the request's form before the output's", "server/v2/request.py", "outputs.append(RequestedOutput(name, binary, num_classes))", "outputs.append(RequestedOutput(name, is_binary, num_classes))", PROTOCOL),
+    Mutation("as many rows as there are", "server/v2/request.py", "if shape[0] > limits.rows:", "if shape[0] > limits.rows + 1:", PROTOCOL),
+    Mutation("tensors in another order", "server/v2/response.py", "buffers.append(content)", "buffers.insert(0, content)", PROTOCOL),
+    Mutation("a text is a path", "server/v2/rows.py", "return base64.b64decode(content, validate=True)", "return content", SERVED),
+    Mutation("any token", "server/v2/rows.py", "ids.min() < 0 or ids.max() >= tokens.num_ids", "ids.min() < 0", SERVED),
+    Mutation("as many tokens as there are", "server/v2/rows.py", "if ids.shape[1] > tokens.most:", "if False:", SERVED),
+    Mutation("an empty word in the middle", "server/v2/rows.py", "while sentence and not sentence[-1]:", "while '' in sentence:", SERVED),
+    Mutation("abstains where it is sure, of tensors", "server/v2/outputs.py", "confidence < (decision.threshold or 0.0)", "confidence > (decision.threshold or 0.0)", SERVED),
+    Mutation("the least probable classes", "server/v2/outputs.py", "np.argsort(-values, axis=1", "np.argsort(values, axis=1", SERVED),
+    Mutation("raw probabilities", "server/v2/outputs.py", "decision.probabilities(answered.flat)", "decision.probabilities(2 * answered.flat)", SERVED),
+    Mutation("a step after the last row", "server/v2/infer.py", "if place + 1 < request.num_rows:", "if place < request.num_rows:", SERVED),
     # Export.
     Mutation("flips not counted", "artifact/proof/parity.py", "if flips > few + own.flips:", "if False:", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),

@@ -257,9 +257,9 @@ MISTAKES: list[tuple[bytes, str]] = [
     (body_of(tensor("x", "FP32", [1], ["1.0"])), "holds numbers"),
     (body_of(tensor("x", "FP32", [1], [True])), "holds numbers"),
     (body_of(tensor("x", "BOOL", [2], [1, 0])), "holds true or false"),
-    (body_of(tensor("x", "BYTES", [1], [5])), "a BYTES tensor holds texts"),
+    (body_of(tensor("x", "BYTES", [1], [5])), "BYTES holds texts"),
     # As TensorFlow Serving has it: triton-inference-server/server#1649.
-    (body_of(tensor("x", "BYTES", [1], [{"b64": "aGk="}])), "a BYTES tensor holds texts"),
+    (body_of(tensor("x", "BYTES", [1], [{"b64": "aGk="}])), "BYTES holds texts"),
     (
         body_of(tensor("x", "INT64", [2, 2], [[1, 2], [3]])),
         "nested lists are expected to be as long",
@@ -317,17 +317,17 @@ def test_a_mistake_repeats_no_more_than_the_beginning_of_what_was_sent() -> None
 
 
 BINARY_MISTAKES: list[tuple[str, list[int], bytes, Any, str]] = [
-    ("INT64", [2], bytes(16), 15, "15 bytes, and a INT64 tensor of this shape has 16"),
+    ("INT64", [2], bytes(16), 15, "15 bytes, and INT64 of this shape has 16"),
     ("INT64", [2], bytes(16), 17, "17 bytes, and 16 are left in the body"),
     ("INT64", [2], bytes(16), 2**62, "bytes, and 16 are left in the body"),
     ("INT64", [2], bytes(16), -16, "a number of bytes, not -16"),
     ("INT64", [2], bytes(16), 16.0, "a number of bytes, not 16.0"),
     ("INT64", [2], bytes(16), "16", "a number of bytes, not '16'"),
     ("INT64", [2], bytes(16), True, "a number of bytes, not true or false"),
-    ("INT64", [2], bytes(16), 0, "0 bytes, and a INT64 tensor of this shape has 16"),
+    ("INT64", [2], bytes(16), 0, "0 bytes, and INT64 of this shape has 16"),
     ("INT64", [2], bytes(17), 16, "1 bytes are left after the binary tensors"),
-    ("INT64", [2], bytes(17), 17, "17 bytes, and a INT64 tensor"),
-    ("BOOL", [2], b"\1\2", 2, "a byte of a BOOL tensor is 0 or 1"),
+    ("INT64", [2], bytes(17), 17, "17 bytes, and INT64 of"),
+    ("BOOL", [2], b"\1\2", 2, "a byte of BOOL is 0 or 1"),
     ("BYTES", [1], b"", 0, "0 bytes are too few for 1 elements"),
     ("BYTES", [1], b"\1\0\0", 3, "3 bytes are too few for 1 elements"),
     ("BYTES", [1], b"\2\0\0\0a", 5, "element 0 runs past the end"),

@@ -404,6 +404,11 @@ def test_pixels_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     values[0, 0, 2, 3] = np.nan
     body, length = binary_body([(tensor("pixel_values", "FP32", values.shape), values.tobytes())])
     assert refusal(served, body, length) == "pixel_values: a number of it is not finite"
+    values[0, 0, 2, 3] = 3e38
+    body, length = binary_body([(tensor("pixel_values", "FP32", values.shape), values.tobytes())])
+    assert "row 0: what the model computes of these numbers is not finite" in refusal(
+        served, body, length
+    )
     body, length = binary_body([(tensor("pixel_values", "FP32", [1, 1, 5, 6]), bytes(120))])
     assert "pixel_values: shape [-1, 1, 6, 5] is expected" in refusal(served, body, length)
 

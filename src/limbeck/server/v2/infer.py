@@ -42,10 +42,14 @@ def infer(request: InferRequest, interface: Interface) -> Iterator[Answered | No
 
 
 def logits_of(part: Any, interface: Interface, *, is_row: bool) -> Array:
-    """(W, V) the logits of one row, or of one row of the graph's inputs (1, ...)."""
+    """(W, V) the logits of one row, or of one row of the graph's inputs (1, ...). Raises
+    InvalidRequest for inputs of which nothing can be computed."""
     if is_row:
         return interface.predictor.logits(part)
     logits = interface.predictor.graph(part)
+    # Such as of pixels of 1e38, which are finite and no picture's.
+    if not np.isfinite(logits).all():
+        raise InvalidRequest("what the model computes of these numbers is not finite")
     # A graph that answers at every token has an axis for them.
     return logits[0] if logits.ndim == 3 else logits
 

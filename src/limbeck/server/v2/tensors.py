@@ -89,12 +89,12 @@ def from_json(data: Any, datatype: str, shape: tuple[int, ...], where: str) -> A
     kinds = set(map(type, flat))
     if datatype == BYTES:
         if kinds != {str}:
-            raise InvalidRequest(f"{where}: data: a BYTES tensor holds texts in JSON")
+            raise InvalidRequest(f"{where}: data: BYTES holds texts in JSON")
         return flat
     dtype = DTYPES[datatype]
     expected, in_words = JSON_TYPES[dtype.kind]
     if not kinds <= expected:
-        raise InvalidRequest(f"{where}: data: a {datatype} tensor holds {in_words}")
+        raise InvalidRequest(f"{where}: data: {datatype} holds {in_words}")
     least, largest = BOUNDS[datatype]
     # Before numpy sees them, which would wrap round, warn or make infinities of them.
     if min(flat) < least or max(flat) > largest:
@@ -138,12 +138,12 @@ def from_binary(content: memoryview, datatype: str, shape: tuple[int, ...], wher
     dtype = DTYPES[datatype]
     if len(content) != count * dtype.itemsize:
         raise InvalidRequest(
-            f"{where}: binary_data_size: {len(content):,} bytes, and a {datatype} tensor of this "
-            f"shape has {count * dtype.itemsize:,}"
+            f"{where}: binary_data_size: {len(content):,} bytes, and {datatype} of this shape has "
+            f"{count * dtype.itemsize:,}"
         )
     values = np.frombuffer(content, dtype)
     if dtype.kind == "b" and values.view(np.uint8).max() > 1:
-        raise InvalidRequest(f"{where}: a byte of a BOOL tensor is 0 or 1")
+        raise InvalidRequest(f"{where}: a byte of BOOL is 0 or 1")
     # A copy: where a tensor begins in the body its numbers are not aligned, and the body goes.
     return values.reshape(shape).copy()
 
