@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 
-from limbeck.server.v2.errors import InvalidRequest
 from limbeck.server.v2.interface import Interface
 from limbeck.sources import Row
 from limbeck.tasks.types import Answer, Array
@@ -15,22 +14,15 @@ from limbeck.tasks.types import Answer, Array
 class Answered:
     """What a model computed for a request.
 
-    `rows`: what was asked about; None where the graph's tensors were sent. `logits`: (W, V) of each
-    row, W = 1 unless a row has several units.
+    `rows`: what was asked about, and `answers`: what `predict` answers to each; None and none where
+    the graph's tensors were sent. `logits`: (W, V) of each row, W = 1 unless a row has several
+    units.
     """
 
     interface: Interface
     rows: list[Row] | None
+    answers: list[Answer]
     logits: list[Array]
-
-    @cached_property
-    def answers(self) -> list[Answer]:
-        """Of each row what `predict` answers."""
-        if self.rows is None:
-            raise InvalidRequest("an answer is made of a row: send it, and not tensors")
-        # With the row, of which a tagger's answer repeats the words and their places in the text.
-        answer = self.interface.predictor.answer
-        return [answer(row, own) for row, own in zip(self.rows, self.logits, strict=True)]
 
     @cached_property
     def flat(self) -> Array:

@@ -11,7 +11,6 @@ from limbeck.server.v2.interface import Interface
 from limbeck.server.v2.outputs import check_outputs
 from limbeck.server.v2.request import InferRequest
 from limbeck.server.v2.rows import rows_of, tensors_of
-from limbeck.sources import Row
 from limbeck.tasks.types import Array
 
 
@@ -25,20 +24,24 @@ def infer(request: InferRequest, interface: Interface) -> Iterator[Answered | No
     """
     tensors = tensors_of(request, interface)
     check_outputs(request, interface, has_rows=tensors is None)
-    rows: list[Row] = []
-    logits: list[Array] = []
+    is_rows = tensors is None
     parts = rows_of(request, interface) if tensors is None else rows_apart(tensors)
+    answered = Answered(interface, [] if is_rows else None, [], [])
     for place, part in enumerate(parts):
         try:
-            logits.append(logits_of(part, interface, is_row=tensors is None))
+            logits = logits_of(part, interface, is_row=is_rows)
         except ValueError as error:
             # Such as a text of which the tokenizer finds no token.
             raise InvalidRequest(f"row {place}: {error}") from None
-        rows.append(part)
+        answered.logits.append(logits)
+        if answered.rows is not None:
+            # Now, and not where the response is made: of many labels it takes its time.
+            answered.rows.append(part)
+            answered.answers.append(interface.predictor.answer(part, logits))
         # Not after the last one, whose answer need not wait.
         if place + 1 < request.num_rows:
             yield None
-    yield Answered(interface, rows if tensors is None else None, logits)
+    yield answered
 
 
 def logits_of(part: Any, interface: Interface, *, is_row: bool) -> Array:

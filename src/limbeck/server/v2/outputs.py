@@ -1,7 +1,7 @@
 """The outputs of a response: which are asked for, and what each is made of.
 
-All but `answer` and what is read from it are computed of the logits of all rows at once: a request
-for a label alone costs less than `predict`. They say what `answer` says, unrounded.
+All but `answer` and what is read from it are computed of the logits of all rows at once; they say
+what `answer` says, unrounded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +157,7 @@ def words(answered: Answered) -> list[Any]:
 def abstain(answered: Answered) -> Array:
     """(N) whether the artifact leaves a row to somebody else."""
     if answered.rows is not None:
-        # Most requests ask for the answers too, which have it.
+        # Told already, and it takes as long as all else of a response.
         return np.array([each["abstain"] for each in answered.answers])
     decision = answered.interface.predictor.decision
     # Of all units of a row together, as its answer has it.
