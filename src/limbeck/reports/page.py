@@ -6,13 +6,12 @@ shown; the template (Jinja2, autoescaped, since labels and recipes are the user'
 out. One small script filters the rows that are answered otherwise; it hides rows, and makes none.
 """
 
-import base64
-import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from limbeck.core.files import write_bytes, write_json
+from limbeck.core.html.environment import digest, environment
 from limbeck.reports import (
     arms,
     calibration,
@@ -24,9 +23,6 @@ from limbeck.reports import (
     speed,
 )
 from limbeck.reports.drawing import charts, heatmap, overview
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 Json = dict[str, Any]
 
@@ -60,19 +56,9 @@ def render(report: Json, curves: list[Json]) -> str:
     Raises ValueError for a schema that this version does not read.
     """
     report = earlier.as_today(report)
-    import jinja2  # here, so that no other command waits 50 ms for it
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        # A name that the template misspells is an error, not an empty cell.
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    pages = environment(TEMPLATES)
     # The template writes `value | decimal`, and never formats a number by itself.
-    environment.filters.update(
+    pages.filters.update(
         decimal=numbers.decimal,
         signed=numbers.signed,
         percent=numbers.percent,
@@ -81,24 +67,9 @@ def render(report: Json, curves: list[Json]) -> str:
         short=numbers.short,
         duration=numbers.duration,
         p_value=numbers.p_value,
-        code=code,
         plain=numbers.plain,
     )
-    return environment.get_template("report.html.j2").render(view(report, curves))
-
-
-def code(text: str) -> "Markup":
-    """A sentence as HTML: what stands between backticks in a message is code on a page."""
-    from markupsafe import Markup, escape  # with jinja2
-
-    parts = text.split("`")
-    # A lone backtick is the user's own.
-    if len(parts) % 2 == 0:
-        return escape(text)
-    html = Markup("")
-    for i, part in enumerate(parts):
-        html += Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
-    return html
+    return pages.get_template("report.html.j2").render(view(report, curves))
 
 
 def view(report: Json, curves: list[Json]) -> Json:
@@ -130,8 +101,7 @@ def script() -> Json:
     """The one script of the page, and its digest: what stands in the page otherwise never runs."""
     text = (TEMPLATES / "filter.js").read_text(encoding="utf-8")
     # By its digest the browser knows the script, whatever a report's texts may hold.
-    digest = hashlib.sha256(text.encode()).digest()
-    return {"text": text, "digest": f"sha256-{base64.b64encode(digest).decode()}"}
+    return {"text": text, "digest": digest(text)}
 
 
 # Words of tables that not every reader knows.
