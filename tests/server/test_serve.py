@@ -100,8 +100,8 @@ def test_addresses_and_methods(served: Served) -> None:
     assert served.ask("GET", "/nothing").status == 404
     assert served.ask("POST", "/predict/other", {"text": "a"}).status == 404
     assert served.ask("POST", "/predict/..%2f..", {"text": "a"}).status == 404
-    answer = served.ask("GET", "/predict")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    answer = served.ask("DELETE", "/predict")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
     assert served.ask("GET", "/v2/health/live").status == 200
     assert served.ask("GET", "/v2/health/ready").json == {"ready": True}
     # Without a file of tokens nobody may change models.

@@ -53,9 +53,13 @@ class Predictor:
     reference: Reference | None = None
 
     def __repr__(self) -> str:
-        # As in a recipe: the file of a component is called as it is.
-        name = type(self.task).__module__.rpartition(".")[2].replace("_", "-")
-        return f"<limbeck artifact {self.folder}: {name}, {self.runtime}>"
+        return f"<limbeck artifact {self.folder}: {self.task_name}, {self.runtime}>"
+
+    @property
+    def task_name(self) -> str:
+        """Its task as a recipe names it."""
+        # The file of a component is called as it is.
+        return type(self.task).__module__.rpartition(".")[2].replace("_", "-")
 
     @property
     def reads_images(self) -> bool:

@@ -16,6 +16,7 @@ from limbeck.server.candidates import Shadow
 from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.meters import CONTENT_TYPE, Meters
+from limbeck.server.pages.site import Site
 from limbeck.server.requests.access import Access
 from limbeck.server.requests.asked import ROW_KEYS, inputs_of
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
@@ -88,6 +89,7 @@ class Application:
         routes.add("GET /admin/models", self.plan)
         routes.add("PUT /admin/models/{model}", self.change)
         routes.add("POST /admin/models/{model}/{action}", self.change)
+        Site(self).add_to(routes)
         return routes
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:

@@ -80,15 +80,27 @@ class Meters:
 
     def text(self) -> bytes:
         """All of it, summed over the workers."""
-        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client import generate_latest
+
+        content: bytes = generate_latest(self.summed())
+        return content
+
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """(name, labels, value) of every figure, summed over the workers."""
+        for metric in self.summed().collect():
+            for sample in metric.samples:
+                yield sample.name, sample.labels, sample.value
+
+    def summed(self) -> Any:
+        """A registry of what all workers have counted until now."""
+        from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
 
         # Made anew: it reads the files of all workers at this moment.
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self.folder))
         registry.register(Now(self.board))
-        content: bytes = generate_latest(registry)
-        return content
+        return registry
 
 
 class Now:

@@ -6,6 +6,8 @@ numbers that all of them write (`shared`): of two at one moment the later one st
 """
 
 import mmap
+import sys
+import time
 from pathlib import Path
 
 from limbeck.core.files import reserve
@@ -20,6 +22,7 @@ ROW = FIELDS + MODELS * OF_MODEL
 # Numbers that all write, in pairs: a key, and when the token of that key may ask again.
 PAIRS = 4096
 SHARED = 2 * PAIRS
+BEGAN = 1  # the last number of the file
 BYTES = 8  # of a number
 
 
@@ -36,8 +39,10 @@ class Board:
             content = mmap.mmap(file.fileno(), 0)
         # Numbers of a memoryview are read and written in a tenth of numpy's time.
         numbers = memoryview(content).cast("q")
-        self.rows = numbers[:-SHARED]
-        self.shared = numbers[-SHARED:]
+        self.rows = numbers[: -SHARED - BEGAN]
+        self.shared = numbers[-SHARED - BEGAN : -BEGAN]
+        # When the server began, in nanoseconds since 1970: no worker has lived as long.
+        self.began = numbers[-BEGAN]
         self.row = row
         self.own = self.rows[row * ROW : (row + 1) * ROW]
 
@@ -45,7 +50,9 @@ class Board:
     def create(path: Path, workers: int) -> None:
         """Make the file of so many workers, all zeros. Raises OSError where there is no room."""
         with open(path, "wb") as file:
-            file.truncate((workers * ROW + SHARED) * BYTES)
+            file.seek((workers * ROW + SHARED) * BYTES)
+            # In the byte order in which a memoryview reads it.
+            file.write(time.time_ns().to_bytes(BYTES, sys.byteorder))
         reserve(path)
 
     def of_all(self, field: int) -> list[int]:

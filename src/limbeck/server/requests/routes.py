@@ -1,6 +1,6 @@
 """Addresses, and what answers them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -8,7 +8,15 @@ from limbeck.server.requests.refusals import Refused
 
 Handler = Callable[[Any], Awaitable[Any]]
 # Those that need no token: what a probe asks, and pages that hold no data.
-OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json")
+OPEN = (
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/",
+    "/models/{model}",
+    "/status",
+    "/docs",
+    "/openapi.json",
+)
 
 
 class Routes:
@@ -34,16 +42,26 @@ class Routes:
                 return
         patterns.append((parts, {method: handler}))
 
+    def all(self) -> Iterator[tuple[str, str, Handler]]:
+        """(method, address, handler) of everything, as they were added."""
+        tables = dict(self.exact)
+        for patterns in self.patterns.values():
+            tables |= {"/".join(parts): methods for parts, methods in patterns}
+        for path, methods in tables.items():
+            for method, handler in methods.items():
+                yield method, path, handler
+
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str], bool]:
         """(handler, the names in the address, whether it needs no token).
 
         Raises Refused for an address that is none (404), or that has no such method (405).
         """
         names: dict[str, str] = {}
+        pattern = path
         if path in self.exact:
             methods = self.exact[path]
         else:
-            methods, names = self.matched(path)
+            pattern, methods, names = self.matched(path)
         # An answer to HEAD is that to GET, whose body is left out below.
         wanted = "GET" if method == "HEAD" else method
         if wanted not in methods:
@@ -53,11 +71,11 @@ class Routes:
                 f"this address answers {allowed}, and not {method[:20]}",
                 (("allow", allowed),),
             )
-        return methods[wanted], names, path in OPEN
+        return methods[wanted], names, pattern in OPEN
 
     # Few addresses hold a name, and each has another number of parts or another first one.
-    def matched(self, path: str) -> tuple[dict[str, Handler], dict[str, str]]:
-        """(methods, names) of an address with names in it. Raises Refused for none."""
+    def matched(self, path: str) -> tuple[str, dict[str, Handler], dict[str, str]]:
+        """(pattern, methods, names) of an address with names in it. Raises Refused for none."""
         parts = path.split("/")
         for pattern, methods in self.patterns.get(len(parts), []):
             names = {}
@@ -67,5 +85,5 @@ class Routes:
                 elif wanted != part:
                     break
             else:
-                return methods, names
+                return "/".join(pattern), methods, names
         raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this address")
