@@ -187,10 +187,11 @@ def parse_model(text: str) -> tuple[str, Hosted]:
     0.05
     """
     name, mark, folders = text.partition("=")
-    if not mark or "/" in name:
-        name, folders = "", text
-    live, comma, beside = folders.partition(",")
-    name = name or name_of(Path(live))
+    # A folder may hold the mark, too.
+    is_named = bool(mark) and "/" not in name
+    live, comma, beside = (folders if is_named else text).partition(",")
+    if not is_named:
+        name = name_of(Path(live))
     check_name(name)
     candidate = parse_candidate(beside) if comma else None
     return name, Hosted(folder=Path(live), candidate=candidate)

@@ -59,7 +59,7 @@ def read_tokens(path: Path) -> list[Token]:
 
 def digest_of(token: str) -> bytes:
     """What tokens are compared by: of one length, whatever theirs is."""
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 class Access:

@@ -1,0 +1,136 @@
+"""The queue before the models: bounded, in order, within deadlines, and never in the loop's way."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.server.engine import FAST_SECONDS, Engine
+from limbeck.server.processes.board import WAITING, Board
+from limbeck.server.requests.refusals import Refused
+
+Scene = Callable[[Engine], Coroutine[Any, Any, None]]
+
+
+def play(scene: Scene, folder: Path, most: int = 4, workers: int = 1) -> None:
+    """A scene with an engine in a loop of its own."""
+
+    async def act() -> None:
+        Board.create(folder / "board", workers)
+        board = Board(folder / "board")
+        await scene(Engine(most, workers, board, asyncio.get_running_loop()))
+        assert board.total(WAITING) == 0
+
+    asyncio.run(act())
+
+
+def steps(name: str, seen: list[str], count: int = 1, seconds: float = 0.0) -> Iterator[str | None]:
+    """Work of so many steps, each of which notes itself."""
+    for number in range(count):
+        time.sleep(seconds)
+        seen.append(f"{name}{number}")
+        yield name if number + 1 == count else None
+
+
+def test_jobs_are_done_in_order_and_what_nobody_awaits_comes_last(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+        first = asyncio.create_task(engine.compute(steps("a", seen, 3), 5, "m"))
+        second = asyncio.create_task(engine.compute(steps("b", seen, 2), 5, "m"))
+        await asyncio.sleep(0)
+        engine.compute_later(steps("spare", seen, 2))
+        assert await asyncio.gather(first, second) == ["a", "b"]
+        await asyncio.sleep(0.05)
+        assert seen == ["a0", "a1", "a2", "b0", "b1", "spare0", "spare1"]
+
+    play(scene, tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2 * FAST_SECONDS], ids=["in the loop", "in a thread"])
+def test_errors_come_back_to_who_asked(seconds: float, tmp_path: Path) -> None:
+    def broken() -> Iterator[None]:
+        time.sleep(seconds)
+        yield None
+        raise KeyError("of a library")
+
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+        for _ in range(2):
+            with pytest.raises(ValueError, match="KeyError"):
+                await engine.compute(broken(), 5, "broken")
+            assert await engine.compute(steps("next", seen), 5, "fine") == "next"
+
+    play(scene, tmp_path)
+
+
+def test_more_than_may_wait_are_refused_and_the_rest_is_answered(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+        asked = [
+            asyncio.create_task(engine.compute(steps(str(n), seen, 1, 0.01), 5, "m"))
+            for n in range(9)
+        ]
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [each for each in done if isinstance(each, Refused)]
+        # Four wait, and one is computed.
+        assert len(refused) == 4
+        assert {each.status for each in refused} == {429}
+        assert int(dict(refused[0].headers)["retry-after"]) >= 1
+        assert seen == ["00", "10", "20", "30", "40"]
+
+    play(scene, tmp_path)
+
+
+def test_the_bound_is_the_whole_server_s(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        # Another worker has all of them waiting.
+        other = Board(tmp_path / "board", 1)
+        other.own[WAITING] = 6
+        with pytest.raises(Refused):
+            await engine.compute(steps("a", []), 5, "m")
+        other.own[WAITING] = 5
+        assert await engine.compute(steps("a", []), 5, "m") == "a"
+        other.own[WAITING] = 0
+
+    play(scene, tmp_path, most=4, workers=2)
+
+
+def test_a_slow_model_does_not_stop_the_loop(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+        slow = asyncio.create_task(engine.compute(steps("slow", seen, 1, 0.3), 5, "slow"))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 0.2
+        # Its deadline comes while the other is computed: the work is dropped.
+        with pytest.raises(Refused) as refused:
+            await engine.compute(steps("late", seen), 0.05, "m")
+        assert refused.value.status == 504
+        assert await slow == "slow"
+        await asyncio.sleep(0.02)
+        assert seen == ["slow0"]
+
+    play(scene, tmp_path)
+
+
+def test_a_fast_model_is_computed_in_the_loop(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        import threading
+
+        threads: list[str] = []
+
+        def work() -> Iterator[str]:
+            threads.append(threading.current_thread().name)
+            yield "x"
+
+        for _ in range(3):
+            await engine.compute(work(), 5, "fast")
+        # Of the first nobody knows how long it takes.
+        assert threads[0].startswith("inference")
+        assert threads[1:] == [threading.main_thread().name] * 2
+
+    play(scene, tmp_path)

@@ -1,0 +1,83 @@
+"""What `limbeck serve` is told, and what it refuses to be told."""
+
+from pathlib import Path
+
+import pytest
+
+from limbeck.server.settings import Hosted, Limits, parse_model, read_settings
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "folder", "share"),
+    [
+        ("run/artifact", "run", "run/artifact", None),
+        ("models/spam", "spam", "models/spam", None),
+        ("spam=run/artifact", "spam", "run/artifact", None),
+        ("spam=a,b:shadow", "spam", "a", "shadow"),
+        ("spam=a,C:/b:5%", "spam", "a", 0.05),
+        ("a/b=c/artifact", "b=c", "a/b=c/artifact", None),
+    ],
+)
+def test_a_model_is_named(
+    text: str, name: str, folder: str, share: float | str | None, tmp_path: Path
+) -> None:
+    if name == "b=c":
+        # A folder may hold the mark; its name is none for a model.
+        with pytest.raises(ValueError, match="Name it"):
+            parse_model(text)
+        return
+    found, hosted = parse_model(text)
+    assert (found, hosted.folder) == (name, Path(folder))
+    assert (hosted.candidate.share if hosted.candidate else None) == share
+
+
+@pytest.mark.parametrize(
+    "text", ["a b=x", "=x", "s=a,b", "s=a,b:5", "s=a,b:0%", "s=a,b:100%", "s=a,b:x%", "..=x"]
+)
+def test_what_is_no_model_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"model's name|candidate is"):
+        parse_model(text)
+
+
+def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text("port: 1\nworkers: 3\nlimits: {queue: 7}\nmodels: {a: {folder: x}}\n")
+    told = {"port": 2, "workers": None, "host": None}
+    settings = read_settings(config, ["b=y"], told)
+    assert (settings.port, settings.workers, settings.limits.queue) == (2, 3, 7)
+    assert settings.models == {"a": Hosted(folder=Path("x")), "b": Hosted(folder=Path("y"))}
+    assert settings.limits.body_bytes == Limits().body_bytes
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("prot: 1", "prot: there is no such setting"),
+        ("port: many", "port: "),
+        ("port: 70000", "port: "),
+        ("- a", "keys and values"),
+        ("models: {}", "no model is named"),
+        ("models: {a b: {folder: x}}", "model's name"),
+        ("limits: {queue: 0}", "limits.queue: "),
+        ("models: {a: {folder: x, candidate: {folder: y, share: 2}}}", "candidate.share"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_the_place(
+    content: str, told: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text(content)
+    with pytest.raises(ValueError, match=told):
+        read_settings(config, [], {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "10.0.0.1"])
+def test_others_need_a_token(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--tokens"):
+        read_settings(None, ["a=x"], {"host": host})
+    assert read_settings(None, ["a=x"], {"host": host, "tokens": tmp_path}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_this_machine_needs_none(host: str) -> None:
+    assert read_settings(None, ["a=x"], {"host": host}).is_local
