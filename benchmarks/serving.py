@@ -57,11 +57,11 @@ class Server:
         return total / TICK
 
     def memory_mb(self) -> float:
-        """Resident, of workers and supervisor."""
+        """Resident, of workers and supervisor; pages that they share count once."""
         total = 0
         for pid in [self.process.pid, *self.workers()]:
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("VmRSS"):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
                     total += int(line.split()[1])
         return total / 1024
 

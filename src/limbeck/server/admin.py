@@ -12,7 +12,6 @@ broken, or that kills what opens it, changes nothing.
 """
 
 import asyncio
-import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from pydantic import ValidationError
 
 from limbeck.server import logs
 from limbeck.server.candidates import seen
-from limbeck.server.plans import Shelf, Standing
+from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
+from limbeck.server.processes.task import verifying
 from limbeck.server.requests.asked import json_of
 from limbeck.server.requests.http import Answer, Request, json_answer
 from limbeck.server.requests.refusals import Refused, bad_request
@@ -141,24 +141,3 @@ class Admin:
             await asyncio.sleep(LOOK_SECONDS)
         why = f"not all workers have followed within {FOLLOW_SECONDS:g} s"
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, why)
-
-
-def acted(standing: Standing, action: str) -> Standing:
-    """A model after `promote`, `drop` or `rollback`. Raises Refused where there is nothing to."""
-    if action == "rollback":
-        if not standing.previous:
-            raise Refused(HTTPStatus.CONFLICT, "there is no version before this one")
-        return standing.replaced_by(standing.previous)
-    if action not in ("promote", "drop"):
-        raise Refused(HTTPStatus.NOT_FOUND, "promote, drop and rollback are what can be done")
-    if not standing.candidate:
-        raise Refused(HTTPStatus.CONFLICT, "there is no candidate beside this model")
-    if action == "drop":
-        return standing.without_candidate()
-    return standing.replaced_by(standing.candidate)
-
-
-def verifying(folder: Path, own: Path, settings: Settings) -> list[str]:
-    """The command that verifies an artifact and prints its version (`processes.verify`)."""
-    command = [sys.executable, "-m", "limbeck.server.processes.verify", str(folder), str(own)]
-    return command + ([settings.runtime] if settings.runtime else [])

@@ -1,11 +1,10 @@
 """The server's log: a line of JSON for each event, on standard error, for a collector to read."""
 
+import json
 import os
 import sys
 import time
 from typing import Any
-
-from limbeck.artifact.answers import to_json
 
 INFO, WARNING, ERROR = "info", "warning", "error"
 
@@ -15,4 +14,5 @@ def log(event: str, level: str = INFO, **fields: Any) -> None:
     # The process tells workers apart, and the lives of one.
     line = {"time": round(time.time(), 3), "level": level, "event": event, "pid": os.getpid()}
     # In one call: lines of several processes do not mix.
-    os.write(sys.stderr.fileno(), f"{to_json(line | fields)}\n".encode())
+    text = json.dumps(line | fields, ensure_ascii=True, default=str)
+    os.write(sys.stderr.fileno(), f"{text}\n".encode())

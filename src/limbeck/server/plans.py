@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 from filelock import FileLock
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 
 from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest
 from limbeck.core.files import file_digest, write_bytes
+from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Candidate, Hosted
 
 # Hexadecimal digits of a version: those of its manifest's SHA-256, which names every file.
@@ -147,3 +149,18 @@ class Shelf:
             for path in (self.folder / ARTIFACTS).iterdir():
                 if path.name not in named and not path.name.endswith(".tmp"):
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def acted(standing: Standing, action: str) -> Standing:
+    """A model after `promote`, `drop` or `rollback`. Raises Refused where there is nothing to."""
+    if action == "rollback":
+        if not standing.previous:
+            raise Refused(HTTPStatus.CONFLICT, "there is no version before this one")
+        return standing.replaced_by(standing.previous)
+    if action not in ("promote", "drop"):
+        raise Refused(HTTPStatus.NOT_FOUND, "promote, drop and rollback are what can be done")
+    if not standing.candidate:
+        raise Refused(HTTPStatus.CONFLICT, "there is no candidate beside this model")
+    if action == "drop":
+        return standing.without_candidate()
+    return standing.replaced_by(standing.candidate)

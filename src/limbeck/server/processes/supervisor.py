@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.server import logs
-from limbeck.server.admin import verifying
 from limbeck.server.plans import Plan, Shelf, Standing
 from limbeck.server.processes.board import READY, Board
 from limbeck.server.processes.sockets import let_nobody_in, listening_socket
-from limbeck.server.processes.worker import BOARD, MISTAKE, Task
+from limbeck.server.processes.task import BOARD, MISTAKE, Task, verifying, working
 from limbeck.server.requests.access import read_tokens
 from limbeck.server.settings import Hosted, Settings
 
@@ -155,7 +153,7 @@ class Supervisor:
             parent=os.getpid(),
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "limbeck.server.processes.worker"],
+            working(),
             stdin=subprocess.PIPE,
             pass_fds=[self.socket.fileno()],
         )
