@@ -58,6 +58,7 @@ def report(score: float = 0.9, *, kept: bool = True) -> Json:
             "slices": [{"by": "label", "value": "a", "drop": 0.1, "ci95": [-0.1, 0.3]}],
         },
         "layers": {"layers": [{"name": "head", "weight_db": 40.0, "input_range": [-1.0, 2.0]}]},
+        "recipe": "data: {source: csv, path: intents}",
     }
 
 
@@ -134,6 +135,33 @@ def test_runs_stand_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "first" / "report.html").exists()
     assert main.exit_status(["report", *names, "--open"]) == 2
     assert "limbeck report" in capsys.readouterr().err
+
+
+def test_runs_of_other_data_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = report() | {"recipe": "data: {source: csv, path: others}"}
+    for name, each in (("a", report()), ("b", report(0.8)), ("c", other)):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "report.json", each)
+    assert main.exit_status(["report", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "other data" not in capsys.readouterr().err
+    assert main.exit_status(["report", str(tmp_path / "a"), str(tmp_path / "c")]) == 0
+    assert "the runs are of other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, [], None, {"schema": 1}, {"schema": 3}]
+    + [report() | {key: 5} for key in ("arms", "verdict", "lost", "layers", "parity", "stages")],
+)
+def test_what_is_no_report_is_refused(
+    content: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ended in a traceback, and in the status of a verdict that failed."""
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    assert main.exit_status(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("limbeck: ")
 
 
 def test_a_page_is_shown(

@@ -68,5 +68,26 @@ Runtime = Annotated[
     str | None,
     typer.Option(help="onnxruntime or openvino; left out, the first that the artifact offers."),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="How many threads the runtime may use.")]
+
+
+def told_threads(value: int) -> int:
+    """A number of threads; more than cores are told, for they wait for one another."""
+    from limbeck.core.system import machine
+
+    cores = machine.usable_cores()
+    if value > cores:
+        typer.echo(
+            f"limbeck: --threads {value}: this machine has {cores} cores for it; more threads "
+            "wait for one another",
+            err=True,
+        )
+    return value
+
+
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1024, help="How many threads the runtime may use.", callback=told_threads
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -23,29 +23,44 @@ def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
     Of one run the page is drawn from its report.json; of several a table tells what each ships,
     what it kept, and what that costs.
     """
+    from limbeck.core.foreign import told_as
     from limbeck.reports import comparison, page
     from limbeck.reports import tables as of_report
     from limbeck.reports.earlier import as_today
 
     found = {str(folder): read_report(folder) for folder in folders}
-    today = {name: as_today(each) for name, each in found.items()}
-    if len(found) == 1:
-        (name,) = found
-        rows = of_report.tables(today[name])
-    else:
-        runs = comparison.compared(today)
-        rows = {"runs": runs}
-        typer.echo("\n".join(comparison.lines(runs)))
+    # A file that somebody has written to, or that was cut off where that still makes JSON.
+    with told_as(unreadable):
+        today = {name: as_today(each) for name, each in found.items()}
+        if len(found) == 1:
+            (name,) = found
+            rows = of_report.tables(today[name])
+        else:
+            runs = comparison.compared(today)
+            rows = {"runs": runs}
+            typer.echo("\n".join(comparison.lines(runs)))
+            note = comparison.of_other_data(today)
+            if note:
+                typer.echo(f"limbeck: {note}", err=True)
     # First: they may go elsewhere, where the run itself lies in a folder that cannot be written.
     if tables is not None:
         tables.mkdir(parents=True, exist_ok=True)
         for file in of_report.write(rows, tables):
             typer.echo(file)
     if len(found) == 1:
-        page.redraw(found[name], Path(name))
+        with told_as(unreadable):
+            page.redraw(found[name], Path(name))
         typer.echo(Path(name) / "report.html")
     if show:
         open_pages(folders)
+
+
+def unreadable(reason: str) -> ValueError:
+    """The error of a report.json that is none, in part or as a whole."""
+    return ValueError(
+        f"a report.json that was named is no report of limbeck, or not a whole one ({reason}). "
+        "`limbeck run` writes it again"
+    )
 
 
 def read_report(folder: Path) -> dict[str, Any]:

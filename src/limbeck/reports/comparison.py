@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from limbeck.core import yaml12
 from limbeck.core.wording import figure
 from limbeck.reports.arms import bounds_of, shipped_arm
 from limbeck.reports.speed import milliseconds
@@ -56,6 +57,24 @@ def row_of(name: str, report: Json) -> Json:
         "bytes": shipped.get("bytes"),
         "ms": milliseconds(shipped["latency_ms"]) if shipped.get("latency_ms") else None,
     }
+
+
+def of_other_data(reports: Mapping[str, Json]) -> str:
+    """That some runs read other data than others, whose scores then do not compare; nothing where
+    all read the same, by their recipes."""
+    data = {name: _data_of(report) for name, report in reports.items()}
+    if len(set(data.values())) < 2:
+        return ""
+    return (
+        "the runs are of other data, or of other splits of it: a score compares with scores of the "
+        "same test rows alone"
+    )
+
+
+def _data_of(report: Json) -> str:
+    """A run's task and data, as its recipe has them."""
+    _, recipe = yaml12.load(report["recipe"], "the report's recipe")
+    return str((report["task"], recipe.get("data")))
 
 
 def lines(rows: Sequence[Json]) -> list[str]:

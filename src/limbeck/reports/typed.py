@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from limbeck.artifact.predictions import data_frame
 from limbeck.core.files import read_json
+from limbeck.core.foreign import told_as
 from limbeck.core.terminal.shell import quoted
 from limbeck.reports import tables
 from limbeck.reports.arms import arm_rows
@@ -192,7 +193,14 @@ def read_report(folder: str | Path) -> Report:
     path = Path(folder)
     if path.name != REPORT or not path.is_file():
         path = figures_of(path)
-    return Report(as_today(read_json(path)))
+
+    def unreadable(reason: str) -> ValueError:
+        return ValueError(
+            f"{path}: no report of limbeck, or not a whole one ({reason}). Run the recipe again"
+        )
+
+    with told_as(unreadable):
+        return Report(as_today(read_json(path)))
 
 
 def figures_of(folder: Path) -> Path:
