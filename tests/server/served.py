@@ -18,9 +18,12 @@ import pytest
 from task_examples import tokenizer_text
 from tokenizers import Tokenizer
 
+import limbeck
 from limbeck.artifact import manifest
 from limbeck.artifact.proof import golden
 from limbeck.core.files import write_json
+from limbeck.evaluation.drift import reference
+from limbeck.evaluation.drift.observing import observed
 from limbeck.tasks.text_classification import TextClassification
 
 LABELS = ["place", "person"]
@@ -70,8 +73,9 @@ def install_runtime(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sys.modules.pop("table_runtime", None)
 
 
-def write_artifact(folder: Path, times: float = 1.0) -> Path:
-    """An artifact whose logits are so many times those of `ROWS`."""
+def write_artifact(folder: Path, times: float = 1.0, validation: Sequence[str] = ()) -> Path:
+    """An artifact whose logits are so many times those of `ROWS`. validation: texts whose answers its
+    reference.json counts; none without them."""
     folder.mkdir(parents=True)
     tokenizer = Tokenizer.from_str(tokenizer_text())
     table = np.zeros((tokenizer.get_vocab_size(), len(LABELS)))
@@ -85,6 +89,16 @@ def write_artifact(folder: Path, times: float = 1.0) -> Path:
     files = {"table": "model.npy"}
     golden.write(example, files, folder)
     manifest.write(folder, "text-classification", manifest.graphs_of(files))
+    if validation:
+        model = limbeck.load(folder)
+        rows = [model.row(text) for text in validation]
+        answers = [model.answer(row, model.logits(row)) for row in rows]
+        found = [
+            observed(row, model.encoded(row), answer)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        write_json(folder / reference.FILE, reference.reference_of(found, LABELS).to_json())
+        manifest.write_again(folder)
     return folder
 
 

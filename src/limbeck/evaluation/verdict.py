@@ -227,7 +227,7 @@ def below(arm: str, own: Answers, bar: Bar) -> str:
         CONSTANT: "It has learned nothing that this test set can show",
         # Of texts that its tokenizer does not know no training makes up for another model.
         BASELINE: "Train it longer, on more rows, or start from a model that was trained before on "
-        "data like these, for texts in their language; where nothing helps, the linear model is "
+        "data like these (texts in their language); where nothing helps, the linear model is "
         "smaller and faster",
     }
     return (

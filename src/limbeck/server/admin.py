@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from limbeck.server import logs
 from limbeck.server.candidates import seen
+from limbeck.server.drifting import seen_of
 from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
 from limbeck.server.processes.task import verifying
@@ -63,6 +64,14 @@ class Admin:
                 }
             models[name] = told
         return {"generation": plan.generation, "models": models}
+
+    def drifts(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """(name, version, what was seen of its requests) of each model that answers."""
+        models = self.shelf.plan().models
+        return [
+            (name, each.live, seen_of(self.shelf.folder, each.live))
+            for name, each in models.items()
+        ]
 
     async def change(self, request: Request) -> Answer:
         """Do what a request asks for, and wait until all workers have.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.answers import answer_keys
-from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.batches import run_batch
 from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server import logs
 from limbeck.server.admin import Admin
@@ -63,6 +63,7 @@ class Application:
         self.shadow = Shadow(engine, meters)
         # It reads the plan itself: another worker may have changed it.
         self.admin = Admin(settings, folder, engine.board)
+        meters.drifts = self.admin.drifts
         # Ids differ between workers, and between the lives of one.
         self.prefix = f"{time.time_ns():x}"[-8:]
         self.numbers = itertools.count(1)
@@ -213,9 +214,7 @@ class Application:
         # What reading took is a part of what the request may take.
         left = max(0.0, seconds - (time.monotonic() - began))
         try:
-            answers = await self.engine.compute(
-                answers_of(version.predictor, inputs), left, version.name
-            )
+            answers = await self.engine.compute(answers_of(version, inputs), left, version.name)
         except ValueError as error:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         self.after(model, version, inputs, answers)
@@ -242,6 +241,8 @@ class Application:
             # Of tensors there is no row that could be answered, or scored, once more.
             self.meters.count_rows(model.name, version.name, len(answered.logits), 0)
         else:
+            for row, answer in zip(answered.rows, answered.answers, strict=True):
+                version.drift.add(row, version.predictor.encoded(row), answer)
             self.after(model, version, answered.rows, answered.answers)
         if length is None:
             return Answer(content)
@@ -257,8 +258,8 @@ class Application:
             self.shadow.see(model, version, inputs, answers)
 
 
-def answers_of(predictor: Predictor, inputs: list[Any]) -> Iterator[list[dict[str, Any]] | None]:
-    """Answer raw inputs, one in each step; the last step gives the answers.
+def answers_of(version: Version, inputs: list[Any]) -> Iterator[list[dict[str, Any]] | None]:
+    """Answer raw inputs, one in each step, and count them; the last step gives the answers.
 
     Raises ValueError for one that cannot be answered.
     """
@@ -268,13 +269,24 @@ def answers_of(predictor: Predictor, inputs: list[Any]) -> Iterator[list[dict[st
         if place:
             yield None
         try:
-            answers.append(predictor.predict(each))
+            answers.append(answer_of(version, each))
         except ValueError as error:
             # Of one there is no place to name.
             if len(inputs) == 1:
                 raise
             raise ValueError(f"inputs[{place}]: {error}") from None
     yield answers
+
+
+def answer_of(version: Version, raw: Any) -> dict[str, Any]:
+    """The answer to one raw input, as `Predictor.predict` gives it, counted. Raises ValueError."""
+    predictor = version.predictor
+    row = predictor.row(raw)
+    encoded = predictor.encoded(row)
+    (logits,) = run_batch(predictor.graph, [encoded], predictor.task.padding)
+    answer = predictor.answer(row, logits)
+    version.drift.add(row, encoded, answer)
+    return answer
 
 
 def told(

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
+from limbeck.server.drifting import Drift, path_of
 from limbeck.server.plans import Plan, Shelf
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Settings
@@ -20,11 +21,12 @@ from limbeck.server.v2.interface import Interface, interface_of
 
 @dataclass(frozen=True)
 class Version:
-    """An open artifact, what its answers are told to come from, and its tensors."""
+    """An open artifact, what its answers are told to come from, its tensors, and its counts."""
 
     name: str
     predictor: Predictor
     interface: Interface
+    drift: Drift
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ class Models:
 class Opener:
     """Opens versions, and keeps those that are open."""
 
-    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf, row: int = 0) -> None:
         self.settings = settings
         self.shelf = shelf
+        # The worker's, among all.
+        self.row = row
         self.versions: dict[str, Version] = {}
 
     def models(self, plan: Plan) -> Models:
@@ -122,4 +126,6 @@ class Opener:
         settings = self.settings
         path = self.shelf.path(name)
         predictor = load(path, runtime=settings.runtime, threads=settings.threads)
-        return Version(name, predictor, interface_of(predictor))
+        counts = path_of(self.shelf.folder, name)
+        drift = Drift(predictor, counts, self.row, settings.workers)
+        return Version(name, predictor, interface_of(predictor), drift)

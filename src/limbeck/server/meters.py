@@ -5,13 +5,15 @@ models, versions and statuses: nothing that who asks can choose, so that nobody 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from limbeck.server.processes.board import READY, WAITING, Board
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# (model, version, what `drifting` wrote of it) of each model.
+Seen = Callable[[], Iterable[tuple[str, str, dict[str, Any]]]]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -31,6 +33,8 @@ class Meters:
 
         self.folder = folder
         self.board = board
+        # Of the models that answer, which whoever opens them says.
+        self.drifts: Seen = list
         # A registry of its own: no figures of Python's garbage collector among ours.
         own = CollectorRegistry()
         self.requests = Counter(
@@ -100,7 +104,42 @@ class Meters:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self.folder))
         registry.register(Now(self.board))
+        registry.register(Drifts(self.drifts))
         return registry
+
+
+class Drifts:
+    """What was seen of each model's requests, as a collector of prometheus-client.
+
+    Args:
+        seen: gives what was seen of each model that answers.
+    """
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+
+    def collect(self) -> Iterator[Any]:
+        """The gauges."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        labels = ["model", "version", "statistic", "against", "window"]
+        index = GaugeMetricFamily(
+            "limbeck_drift_index", "Population stability index of the last window.", labels=labels
+        )
+        limit = GaugeMetricFamily(
+            "limbeck_drift_limit", "What it stays under where nothing has changed.", labels=labels
+        )
+        alarms = CounterMetricFamily(
+            "limbeck_drift_alarms", "How often requests became unlike.", labels=labels[:2]
+        )
+        for model, version, told in self.seen():
+            alarms.add_metric([model, version], told.get("alarms", 0))
+            for chart in told.get("charts", []):
+                own = [model, version, chart["statistic"], chart["against"], str(chart["window"])]
+                index.add_metric(own, chart["values"][-1])
+                if chart["threshold"] is not None:
+                    limit.add_metric(own, chart["threshold"])
+        yield from (index, limit, alarms)
 
 
 class Now:

@@ -399,7 +399,7 @@ class Training:
         self.job.tell(
             Note(
                 f"  warning: went from step {step + 1} to {ahead[0] + 1} of {len(self.batches)}: "
-                f"its share of train.minutes, {self.job.seconds:.0f} s, is too short for the steps "
+                f"its share of train.minutes, {self.job.seconds:.3g} s, is too short for the steps "
                 "between"
             )
         )
@@ -451,7 +451,7 @@ class Training:
             self.job.tell(
                 Note(
                     f"  warning: ended after step {self.out_of_time} of {len(self.batches)}: its "
-                    f"share of train.minutes, {self.job.seconds:.0f} s, is used up"
+                    f"share of train.minutes, {self.job.seconds:.3g} s, is used up"
                 )
             )
 

@@ -35,6 +35,7 @@ def status_of(settings: Settings, admin: Admin, meters: Meters, board: Board) ->
         "waiting": board.total(WAITING),
         "queue": settings.limits.queue,
         "models": models,
+        "drift": {name: seen.get("charts", []) for name, _, seen in admin.drifts()},
     }
 
 

@@ -13,6 +13,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from limbeck.core.system.memory import release_freed_memory
@@ -30,6 +31,7 @@ from limbeck.server.requests.access import Access, read_tokens
 # Connections that one worker holds open at once; each takes about 20 kB.
 MOST_CONNECTIONS = 20_000
 HEADER_BYTES = 65_536  # of one request
+DRIFT_SECONDS = 1.0
 LOOK_SECONDS = 0.1  # from one look at what is wanted to the next
 # Once a server is to stop: connections that were kept open are answered as usual for so long, and
 # closed with the answer, so that no request meets a closed one.
@@ -61,9 +63,11 @@ class Worker:
         self.settings = task.settings
         self.board = Board(task.folder / BOARD, task.row)
         self.shelf = Shelf(task.folder)
-        self.opener = Opener(self.settings, self.shelf)
+        self.opener = Opener(self.settings, self.shelf, task.row)
         self.meters = Meters(task.folder / METERS, self.board)
         self.models = Models({}, 0)
+        # When drift was looked for.
+        self.looked = 0.0
         # Of the plan that is followed.
         self.stamp = (0, 0)
 
@@ -127,6 +131,9 @@ class Worker:
         # One worker judges for all.
         if self.task.row == 0:
             self.judge()
+            if time.monotonic() - self.looked > DRIFT_SECONDS:
+                self.looked = time.monotonic()
+                self.look_for_drift()
 
     async def take_up(self, app: Application) -> None:
         """Open what the plan names, beside the requests, and then answer by it."""
@@ -146,6 +153,13 @@ class Worker:
         self.board.own[GENERATION] = plan.generation
         versions = {name: model.live.name for name, model in models.by_name.items()}
         logs.log("reloaded", generation=plan.generation, models=versions)
+
+    def look_for_drift(self) -> None:
+        """Tell where the requests of a model have become unlike its validation rows."""
+        for name, model in self.models.by_name.items():
+            for alarm in model.live.drift.look():
+                told = {"model": name, "version": model.live.name, "why": alarm}
+                logs.log("drift", logs.WARNING, **told)
 
     def judge(self) -> None:
         """Promote a candidate, or drop it, where its bounds say so."""

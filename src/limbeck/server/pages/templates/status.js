@@ -51,17 +51,22 @@ function histogram(latency) {
 
 // An index for each window, with the threshold above which it is an alarm.
 function driftChart(chart) {
-  const most = 1.15 * Math.max(chart.threshold, ...chart.values, 1e-9);
-  const over = chart.values.filter((each) => each > chart.threshold).length;
-  const [figure, svg] = frame(chart.name, chart.note ?? "", `${chart.name}: ${chart.values.length} windows, ${over} above the threshold ${chart.threshold}`);
+  // Where single categories are tested, and not the index, it has no threshold.
+  const threshold = chart.threshold ?? Infinity;
+  const most = 1.15 * Math.max(chart.threshold ?? 0, ...chart.values, 1e-9);
+  const over = chart.values.filter((each) => each > threshold).length;
+  const found = chart.threshold === null ? "" : `, ${over} above the threshold ${chart.threshold}`;
+  const [figure, svg] = frame(chart.name, chart.note ?? "", `${chart.name}: ${chart.values.length} windows${found}`);
   const step = (WIDTH - LEFT) / Math.max(1, chart.values.length);
   const y = (value) => BOTTOM - (BOTTOM - 12) * value / most;
   chart.values.forEach((value, i) => svg.append(drawn("rect", {
-    class: value > chart.threshold ? "column over" : "column", x: LEFT + i * step + 1, y: y(value),
+    class: value > threshold ? "column over" : "column", x: LEFT + i * step + 1, y: y(value),
     width: Math.max(1, step - 2), height: Math.max(0, BOTTOM - y(value)) })));
   svg.append(drawn("line", { class: "axis", x1: LEFT, x2: WIDTH, y1: BOTTOM, y2: BOTTOM }));
-  svg.append(drawn("line", { class: "threshold", x1: LEFT, x2: WIDTH, y1: y(chart.threshold), y2: y(chart.threshold) }));
-  svg.append(drawn("text", { x: LEFT - 6, y: y(chart.threshold) + 4, "text-anchor": "end" }, Number(chart.threshold.toPrecision(2)).toString()));
+  if (chart.threshold !== null) {
+    svg.append(drawn("line", { class: "threshold", x1: LEFT, x2: WIDTH, y1: y(threshold), y2: y(threshold) }));
+    svg.append(drawn("text", { x: LEFT - 6, y: y(threshold) + 4, "text-anchor": "end" }, Number(threshold.toPrecision(2)).toString()));
+  }
   svg.append(drawn("text", { x: LEFT - 6, y: BOTTOM + 4, "text-anchor": "end" }, "0"));
   svg.append(drawn("text", { x: WIDTH, y: BOTTOM + 15, "text-anchor": "end" }, "windows, the last one right"));
   return figure;

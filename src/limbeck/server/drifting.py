@@ -1,0 +1,127 @@
+"""Whether the requests of a model are still as its validation rows were.
+
+Every worker counts what it answers in a row of its own of a file in memory, one file for each
+version; one worker looks at the sums (`evaluation.drift`), logs an alarm when it begins, and writes
+what it saw beside the file, for the metrics and the status page of all workers.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.artifact.predictor import Predictor
+from limbeck.core.files import reserve, write_bytes
+from limbeck.evaluation.drift.tally import Tally, num_counts
+from limbeck.evaluation.drift.watch import Look, Watch
+from limbeck.sources import Row
+from limbeck.tasks import Encoded
+
+# Looks of each window and statistic that the status page shows.
+SHOWN = 40
+BYTES = 8  # of a count
+
+
+class Drift:
+    """The requests of one version, counted and watched.
+
+    Args:
+        predictor: with its reference; without one nothing is counted.
+        path: of the counts; what was seen goes into a file beside it.
+        row: of the worker that this process is. rows: how many there are.
+    """
+
+    def __init__(self, predictor: Predictor, path: Path, row: int, rows: int) -> None:
+        self.path = path
+        self.tally: Tally | None = None
+        reference = predictor.reference
+        if reference is None:
+            return
+        size = num_counts(reference)
+        path.parent.mkdir(exist_ok=True)
+        # Each worker makes it as large as it is to be, and changes nothing that is there.
+        with open(path, "ab") as file:
+            file.truncate(rows * size * BYTES)
+        reserve(path)
+        content = np.memmap(path, np.int64, "r+")
+        self.counts = np.asarray(content).reshape(rows, size)
+        self.tally = Tally(reference, self.counts[row])
+        self.watch = Watch(reference)
+        # By window and statistic, the latest indices.
+        self.indices: dict[str, deque[float]] = {}
+
+    @property
+    def seen(self) -> Path:
+        """The file of what was seen."""
+        return self.path.with_suffix(".json")
+
+    def add(self, row: Row, encoded: Encoded | None, answer: dict[str, Any]) -> None:
+        """Count one answered row."""
+        if self.tally:
+            self.tally.add(row, encoded, answer)
+
+    def look(self) -> list[str]:
+        """Look at all workers' counts; what to log. One worker does, now and then."""
+        if self.tally is None:
+            return []
+        counts = self.counts.sum(0)
+        before = self.watch.looks
+        alarms = self.watch.look(counts)
+        looks = self.watch.looks
+        # Between two moves of a window there is nothing new.
+        if looks != before:
+            for look in looks:
+                if look not in before:
+                    self.remember(look)
+            told = {"alarms": self.watch.alarms, "charts": list(self.charts(looks))}
+            write_bytes(self.seen, json.dumps(told).encode())
+        return alarms
+
+    def remember(self, look: Look) -> None:
+        """Keep the indices of a look."""
+        for finding in look.findings:
+            if finding.index is not None:
+                key = name_of(look, finding.statistic)
+                kept = self.indices.setdefault(key, deque(maxlen=SHOWN))
+                kept.append(round(finding.index, 6))
+
+    def charts(self, looks: list[Look]) -> Iterator[dict[str, Any]]:
+        """What the status page draws and the metrics tell, of each statistic that has an index."""
+        for look in looks:
+            for finding in look.findings:
+                if finding.index is None:
+                    continue
+                yield {
+                    "name": name_of(look, finding.statistic),
+                    "statistic": finding.statistic,
+                    "window": look.size,
+                    "against": look.against,
+                    # None where single categories are tested, and not the index.
+                    "threshold": finding.limit and round(finding.limit, 6),
+                    "values": list(self.indices[name_of(look, finding.statistic)]),
+                    "shifted": finding.is_shifted,
+                    "note": f"{finding.category}: {finding.share:.1%} of the requests, "
+                    f"{finding.of_reference:.1%} before",
+                }
+
+
+def name_of(look: Look, statistic: str) -> str:
+    """What a chart is called."""
+    return f"{statistic} of {look.size:,} requests against {look.against}"
+
+
+def path_of(folder: Path, version: str) -> Path:
+    """Where a server's folder has the counts of a version."""
+    return folder / "drift" / f"{version}.counts"
+
+
+def seen_of(folder: Path, version: str) -> dict[str, Any]:
+    """What was seen of a version; nothing where nothing was yet."""
+    path = path_of(folder, version).with_suffix(".json")
+    if not path.is_file():
+        return {}
+    seen: dict[str, Any] = json.loads(path.read_bytes())
+    return seen

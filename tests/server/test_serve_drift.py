@@ -1,0 +1,49 @@
+"""A server that says when its requests are no longer like validation."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from served import Served, install_runtime, serving, write_artifact
+
+pytest.importorskip("granian")
+pytestmark = pytest.mark.services
+
+TEXTS = ("Ada", "Ada lives", "New York", "York", "lives in New York", "Ada lives in New York")
+
+
+def test_a_shift_is_seen_within_500_requests_and_nothing_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_runtime(tmp_path / "site", monkeypatch)
+    chance = random.Random(0)
+    artifact = write_artifact(tmp_path / "model", 1.0, chance.choices(TEXTS, k=1000))
+    with serving(tmp_path / "served", f"towns={artifact}", "--workers", "2") as served:
+        ask(served, chance.choices(TEXTS, k=1500))
+        time.sleep(1.5)
+        assert not [each for each in served.events() if each["event"] == "drift"]
+        # Every third text is about a person now.
+        shifted = [
+            text if chance.random() > 1 / 3 else "Ada" for text in chance.choices(TEXTS, k=500)
+        ]
+        ask(served, shifted)
+        told = served.event("drift", 5)
+        assert told["model"] == "towns" and "1,000 rows of validation" in told["why"]
+        figures = served.ask("GET", "/metrics").body.decode()
+        assert 'limbeck_drift_alarms_total{model="towns"' in figures
+        assert 'limbeck_drift_index{against="validation",model="towns",statistic="label"' in figures
+        charts = served.ask("GET", "/status.json").json["drift"]["towns"]
+        (label,) = (
+            each for each in charts if each["name"] == "label of 500 requests against validation"
+        )
+        assert label["shifted"] and label["values"][-1] > max(label["values"][:1])
+
+
+def ask(served: Served, texts: list[str]) -> None:
+    """Requests of a hundred rows: each row counts."""
+    for start in range(0, len(texts), 100):
+        reply = served.ask("POST", "/predict", {"inputs": texts[start : start + 100]})
+        assert reply.status == 200
+        # Windows move as often as somebody looks.
+        time.sleep(0.15)
