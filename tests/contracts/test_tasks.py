@@ -187,6 +187,15 @@ def test_an_input_of_no_known_kind_is_refused(name: str, raw: Any) -> None:
         EXAMPLES[name][0].row(raw)
 
 
+@contract
+def test_a_row_of_texts_may_come_as_a_dict(name: str) -> None:
+    task, _, raw = EXAMPLES[name]
+    # A sentence of words is a row by another key (`Predictor`), and so is an image.
+    if "text" in task.row(raw) and "words" not in task.row_keys:
+        text = task.row(raw)["text"]
+        assert task.row({"text": text}) == task.row(text)
+
+
 # A task from outside.
 
 

@@ -30,6 +30,7 @@ from limbeck.sources import Row
 from limbeck.tasks import Batch, Encoded, Scored, collate
 from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, parts
 from limbeck.tasks.inputs.text import TextInput
+from limbeck.tasks.inputs.tokenized import kind_of
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
 from limbeck.tasks.metrics import defined
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
@@ -76,12 +77,16 @@ class MaskedLm:
         return row["text"]
 
     def row(self, raw: Any) -> Row:
-        """A row from a text. Raises ValueError for what is none, and for an empty one."""
-        if not isinstance(raw, str):
-            raise ValueError(f"a text is needed, not {type(raw).__name__}")
-        if not raw.strip():
+        """A row from a text, or from a dict of one. Raises ValueError for what is none, and for an
+        empty one."""
+        # A pair is none: a second text would be left out without a word.
+        is_named = isinstance(raw, dict) and raw.keys() == {"text"}
+        text = raw["text"] if is_named else raw
+        if not isinstance(text, str):
+            raise ValueError(f"a text is needed (`text` in a dict), not {kind_of(text)}")
+        if not text.strip():
             raise ValueError("an empty text has no token to hide")
-        return {"text": raw}
+        return {"text": text}
 
     # The vocabulary.
 
