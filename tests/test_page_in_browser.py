@@ -4,13 +4,13 @@ Needs the extra `browser`; and Chromium, in the path or by `playwright install c
 """
 
 import copy
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import large_report
 import pytest
+from chromium import SCHEMES, WIDTHS, broken_rules, first_paint, launched
 from test_report import a_report, some_curves, what_was_lost
 
 from limbeck.reports import page
@@ -18,19 +18,10 @@ from limbeck.reports import page
 pytestmark = pytest.mark.browser
 Json = dict[str, Any]
 
-WIDTHS = (390, 1440)
-SCHEMES = ("light", "dark")
 MOST_BYTES = 5_000_000
 MOST_MILLISECONDS = 1000
 # What a script of somebody else's would leave behind.
 HOSTILE = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
-
-
-def first_paint(tab: Any) -> float:
-    """Milliseconds until something of the page was seen."""
-    asked = """new Promise(done => new PerformanceObserver(list => done(list.getEntries()[0].startTime))
-      .observe({type: 'paint', buffered: true}))"""
-    return float(tab.evaluate(asked))
 
 
 def open_all(tab: Any) -> None:
@@ -108,17 +99,8 @@ def files(found: Json, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    # None: the one that `playwright install chromium` fetched.
-    program = next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -174,8 +156,6 @@ def test_nothing_stands_in_a_reader_s_way(
     show: Callable[..., Any], name: str, width: int, scheme: str
 ) -> None:
     """No rule of axe-core is broken, with everything unfolded, and nothing is wider than the page."""
-    from axe_playwright_python.sync_playwright import Axe
-
     tab = show(name, width, scheme)
     open_all(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
@@ -183,8 +163,7 @@ def test_nothing_stands_in_a_reader_s_way(
     tab.evaluate(
         "document.querySelectorAll('#changed tbody tr:nth-child(n + 30)').forEach(row => row.remove())"
     )
-    broken = Axe().run(tab).response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in broken] == []
+    assert broken_rules(tab) == []
 
 
 @pytest.mark.parametrize("name", list(REPORTS))

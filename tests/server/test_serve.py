@@ -81,6 +81,7 @@ def test_it_answers_a_text_in_every_form(served: Served) -> None:
         (400, b"\x89PNG", {"content-type": "image/png"}, "reads no images"),
         (400, b'{"text": "a"}', {"x-request-timeout": "soon"}, "seconds above 0"),
         (400, b'{"text": "a"}', {"x-request-timeout": "nan"}, "seconds above 0"),
+        (400, b'{"text": "a"}', {"x-request-timeout": ""}, "seconds above 0"),
         (422, b'{"text": "\\ud800"}', {}, ""),
     ],
 )

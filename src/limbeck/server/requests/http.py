@@ -101,8 +101,9 @@ class Request:
 
         Raises Refused where that is no number above 0.
         """
-        asked = self.header("x-request-timeout")
-        if not asked:
+        asked: str | None = self.headers.get("x-request-timeout")
+        # One that is there and empty was meant to say something.
+        if asked is None:
             return self.limits.timeout_seconds
         # NaN, which compares as nothing does, is refused below.
         try:
