@@ -466,11 +466,14 @@ def test_drift_is_drawn_where_the_server_tells_of_it(served: Served, show: Show)
         "threshold": 0.2,
         "values": [0.1, 0.05, 0.4],
     }
-    told["drift"] = {"intents": [chart]}
+    # Where single categories are tested an index has no threshold; of a new model there is none.
+    free = chart | {"name": "free", "threshold": None, "values": [0.1]}
+    told["drift"] = {"intents": [chart, free], "tags": []}
     tab.route("**/status.json", lambda route: route.fulfill(json=told))
     tab.click("#again")
     tab.wait_for_selector("#drift .chart")
-    assert tab.locator("#drift rect.column").count() == 3
+    assert tab.locator("#drift rect.column").count() == 4
+    assert [each.text_content() for each in tab.locator("#drift h3").all()] == ["intents"]
     assert tab.locator("#drift rect.over").count() == 1
     assert tab.locator("#drift .threshold").count() == 1
     assert broken_rules(tab) == []

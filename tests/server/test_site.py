@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made import install_products, write_model
 from task_examples import EXAMPLES
 
@@ -22,6 +24,7 @@ from limbeck.server.pages.described import described
 from limbeck.server.pages.site import Site
 from limbeck.server.pages.status import Figures, quantile
 from limbeck.server.requests.access import Access, Token, digest_of
+from limbeck.server.requests.asked import checked_text
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.requests.routes import OPEN, Routes
 from limbeck.server.settings import Limits
@@ -46,7 +49,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def hosted(folder: Path, name: str, task: str, **further: Any) -> Model:
     predictor = limbeck.load(write_model(folder / name, task, **further))
-    live = Version("0123456789ab", predictor, interface_of(predictor))
+    # A page tells nothing of what is counted of a version.
+    counts: Any = None
+    live = Version("0123456789ab", predictor, interface_of(predictor), counts)
     return Model(name=name, place=0, live=live)
 
 
@@ -202,6 +207,27 @@ def test_the_document_is_true_of_the_answers_of_every_task(tmp_path: Path, task:
     assert not check.is_valid(answer | origin | {"model": "other"})
     if "label" in answer:
         assert not check.is_valid(answer | origin | {"label": "none of them"})
+
+
+@given(
+    st.text(
+        st.sampled_from(
+            "a \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u200b\u3000\ufeff"
+        )
+    )
+)
+def test_an_empty_text_is_the_same_to_the_document_and_the_server(text: str) -> None:
+    pattern = openapi.template()["components"]["schemas"]["Text"]["pattern"]
+    # Python's \s takes more for space than ECMA-262's, which has U+FEFF in its place.
+    space = pattern.replace(
+        r"\s", r"\t\n\x0b\x0c\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+    )
+    try:
+        checked_text(text, Limits())
+    except Refused:
+        assert not re.search(space, text)
+    else:
+        assert re.search(space, text)
 
 
 @pytest.mark.parametrize("is_named", [False, True])

@@ -31,6 +31,7 @@ JSON = "application/json"
 OF_SETS = "Labels that hold the true one, as often as was promised."
 # What a refusal of a status brings beside its sentence.
 HEADERS = {
+    "405": {"Allow": {"schema": {"type": "string"}}},
     "401": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
     "429": {
         "Retry-After": {
@@ -68,6 +69,8 @@ def document(routes: Routes, models: Sequence[Model] | None, *, needs_token: boo
     for path, operations in found["paths"].items():
         needed = needs_token and path not in OPEN
         for operation in operations.values():
+            if "{" in path:
+                operation.setdefault("x-errors", []).append(405)
             add_refusals(operation, refusals, needs_token=needed)
     # One response for each status, which all operations refer to.
     responses = found["components"]["responses"]
@@ -207,11 +210,12 @@ def asked_and_answered(model: Model, schemas: Json) -> Json:
 def bodies_of(predictor: Predictor) -> Json:
     """What may be sent to a model, by its Content-Type."""
     kind = "texts" if reads_pairs(predictor) else predictor.kind
-    row = ref(f"RowOf{kind.capitalize()}")
     reads_images = predictor.kind == "image"
-    # In a list a text may stand for its row.
-    several = list_of(row if reads_images else {"anyOf": [row, ref("Text")]})
-    either = [row, several, object_of(inputs=several)]
+    # A text, or an image's base64, may stand for its row.
+    alone = ref("Base64" if reads_images else "Text")
+    one = [ref(f"RowOf{kind.capitalize()}"), alone]
+    several = list_of({"anyOf": one})
+    either = [*one, several, object_of(inputs=several)]
     bodies: Json = {JSON: {"schema": {"anyOf": either}}}
     if reads_images:
         # As files are sent: by itself, or as a field of a form.

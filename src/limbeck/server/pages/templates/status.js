@@ -104,7 +104,9 @@ function modelPart(name, told) {
 }
 
 function driftPart(drift) {
-  const parts = Object.entries(drift).flatMap(([name, charts]) => {
+  // Of a model that has not had as many requests as a window there is nothing yet.
+  const known = Object.entries(drift).filter(([, charts]) => charts.length);
+  const parts = known.flatMap(([name, charts]) => {
     const drawnCharts = charts.map(driftChart);
     return [element("h3", {}, name), element("div", { class: "charts" }, ...drawnCharts)];
   });
