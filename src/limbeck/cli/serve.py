@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from limbeck.cli.options import nameable
+
 if TYPE_CHECKING:
     from limbeck.server.settings import Settings
 
@@ -25,6 +27,14 @@ Threads = Annotated[int | None, typer.Option(help="Threads of the CPU for one an
 Tokens = Annotated[Path | None, typer.Option(help="A file of tokens, `NAME TOKEN [admin]` a line.")]
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings, limits among them.")]
 
+Deploy = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a folder instead, for a container and Kubernetes, and do not serve.",
+        callback=nameable,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Serve:
@@ -41,9 +51,16 @@ class Serve:
     threads: Threads = None
     tokens: Tokens = None
     config: Config = None
+    deploy: Deploy = None
 
     def __post_init__(self) -> None:
         """Serve until told to stop. Raises ValueError for what cannot be served."""
+        if self.deploy is not None:
+            from limbeck.server.deploy import folder
+
+            for path in folder.write(self.settings(), self.deploy):
+                typer.echo(path)
+            return
         from limbeck.server.processes import supervisor
 
         raise typer.Exit(supervisor.serve(self.settings(), self.settings))

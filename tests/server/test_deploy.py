@@ -1,0 +1,104 @@
+"""The folder that a container is built from: what it holds, and that it serves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from served import TEXT, install_runtime, probability, serving, write_artifact
+
+from limbeck.cli.main import exit_status
+from limbeck.server.deploy.folder import pinned
+from limbeck.server.settings import Settings, read_settings
+
+for package in ("granian", "orjson", "prometheus_client", "python_multipart"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    install_runtime(tmp_path / "site", monkeypatch)
+    artifact = write_artifact(tmp_path / "model")
+    out = tmp_path / "deploy"
+    assert (
+        exit_status(["serve", f"Towns.v2={artifact}", "--workers", "2", "--deploy", str(out)]) == 0
+    )
+    return out
+
+
+def test_it_holds_what_a_container_needs(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "Containerfile",
+        "inference-service.yaml",
+        "kubernetes.yaml",
+        "limbeck",
+        "models",
+        "requirements.txt",
+        "serve.yaml",
+    }
+    settings = read_settings(folder / "serve.yaml", [], {})
+    assert isinstance(settings, Settings)
+    assert (settings.workers, settings.host) == (2, "0.0.0.0")
+    assert (folder / settings.models["Towns.v2"].folder / "manifest.json").is_file()
+    wanted = (folder / "requirements.txt").read_text().split()
+    assert wanted == pinned()
+    by_name = dict(each.split("==") for each in wanted)
+    assert {"numpy", "onnxruntime", "granian", "orjson"} <= by_name.keys()
+    assert not {"torch", "transformers", "pytest"} & by_name.keys()
+    assert not list(folder.rglob("__pycache__"))
+
+
+def test_kubernetes_is_told_names_that_it_takes(folder: Path) -> None:
+    parts = list(yaml.safe_load_all((folder / "kubernetes.yaml").read_text()))
+    assert [part["kind"] for part in parts][:2] == ["Deployment", "Service"]
+    assert {part["metadata"]["name"] for part in parts} == {"towns-v2"}
+    pod = parts[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    # Requests under way are waited for.
+    assert pod["terminationGracePeriodSeconds"] > 30
+    assert container["resources"]["requests"]["cpu"] == "2"
+    (kserve,) = yaml.safe_load_all((folder / "inference-service.yaml").read_text())
+    assert kserve["kind"] == "InferenceService"
+
+
+@pytest.mark.services
+def test_manifests_are_valid(folder: Path) -> None:
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    parts = list(yaml.safe_load_all((folder / "kubernetes.yaml").read_text()))
+    for part in parts:
+        kubernetes.validate(part, kubernetes.latest_version(), strict=True)
+    wrong = parts[0] | {"spec": parts[0]["spec"] | {"replica": 2}}
+    with pytest.raises(kubernetes.ValidationError):
+        kubernetes.validate(wrong, kubernetes.latest_version(), strict=True)
+
+
+def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    artifact = str(tmp_path / "model")
+    assert exit_status(["serve", artifact, "--deploy", str(folder)]) == 2
+    (tmp_path / "model" / "labels.json").write_text("[]")
+    assert exit_status(["serve", artifact, "--deploy", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.services
+def test_its_package_and_settings_serve(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("shop aaaaaaaaaaaaaaaaaaaaaaaa\n")
+    # As in the container, but for what is mounted there and the address.
+    site = str(tmp_path / "site")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), site]))
+    arguments = ("--config", "serve.yaml", "--host", "127.0.0.1", "--tokens", str(tokens))
+    where = [sys.executable, "-c", "import limbeck; print(limbeck.__file__)"]
+    found = subprocess.run(where, capture_output=True, text=True, check=True).stdout
+    assert found.startswith(str(folder))
+    with serving(tmp_path / "served", *arguments) as served:
+        key = {"authorization": f"Bearer {'a' * 24}"}
+        answer = served.ask("POST", "/predict/Towns.v2", {"text": TEXT}, **key)
+        assert answer.json["probability"] == pytest.approx(probability(), abs=1e-6)
+        assert served.predict(text=TEXT).status == 401
