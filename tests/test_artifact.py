@@ -283,6 +283,21 @@ def test_a_file_outside_the_folder_vouches_for_nothing(artifact: Path) -> None:
         limbeck.load(artifact)
 
 
+@pytest.mark.parametrize("labels", [["place"], [*LABELS, "thing"]])
+def test_labels_are_as_many_as_the_graph_tells(artifact: Path, labels: list[str]) -> None:
+    write_json(artifact / "labels.json", labels)
+    manifest.write_again(artifact)
+    with pytest.raises(BrokenArtifact, match=rf"has {len(labels)} labels, and the graph tells 2"):
+        limbeck.load(artifact)
+
+
+def test_logits_are_of_a_row(artifact: Path) -> None:
+    predictor = limbeck.load(artifact)
+    with pytest.raises(ValueError, match=r"as `Predictor.row\(input\)` makes it"):
+        predictor.logits("Ada")  # type: ignore[arg-type]
+    assert predictor.logits(predictor.row("Ada")).shape == (1, 2)
+
+
 def test_files_behind_links_are_those_of_the_artifact(artifact: Path) -> None:
     """As huggingface_hub's downloads lie in its cache; it was said that the file is missing."""
     store = artifact.parent / "store"

@@ -270,6 +270,10 @@ def test_a_metric_that_the_task_lacks_is_refused_before_any_work() -> None:
         match=r"verdict\.metric: `image-classification` has no metric `auk`\. Did you mean `auc`\?",
     ):
         compatibility.check_components(read(path, ["verdict.metric=auk"]))
+    # What is right for none of the task's metrics is told in the same round.
+    with pytest.raises(ValueError, match=r"has no metric `xyz`") as refused:
+        compatibility.check_components(read(path, ["verdict.metric=xyz", "verdict.max_drop=5"]))
+    assert "every drop is at most 5" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,10 @@ class Predictor:
 
     def encoded(self, row: Row) -> Encoded:
         """What the model reads of a row. Raises ValueError where that is nothing."""
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"a row is expected, as `Predictor.row(input)` makes it, not {described(row)}"
+            )
         # By itself: some tasks pack neighbouring rows into one.
         with told_as(_refused):
             encoded = self.task.encode([row])

@@ -44,16 +44,18 @@ def inspect(folder: RunFolder, as_json: AsJson = False) -> None:
     import json
 
     from limbeck.core.terminal.tables import wide_console
-    from limbeck.studies.inspection import inspect_run
+    from limbeck.studies.inspection import measured, publish
 
-    inspected = inspect_run(folder)
+    inspected = measured(folder)
     if as_json:
         typer.echo(json.dumps(inspected))
-        return
-    console = wide_console()
-    # rich would take the [brackets] of a name for markup.
-    for line in lines(inspected):
-        console.print(line, markup=False)
+    else:
+        console = wide_console()
+        # rich would take the [brackets] of a name for markup.
+        for line in lines(inspected):
+            console.print(line, markup=False)
+    # Last: of a run that cannot be written to, what was measured is shown all the same.
+    publish(inspected, folder)
 
 
 def lines(inspected: dict[str, Any]) -> list["RenderableType"]:

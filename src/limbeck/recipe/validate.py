@@ -402,10 +402,10 @@ def _mistakes_of_verdict(verdict: "Verdict", name: str, task: type[Task]) -> Ite
             f"`{name}` has no metric `{metric}`. {wording.suggest(metric, task.metric_names)}",
             Fix(("verdict", "metric"), value=meant) if meant else None,
         )
-        # What is asked of another metric than was meant may be right.
-        if meant is None:
+        # What is asked of another metric than was meant may be right, unless it is so for none.
+        if meant is None and len({bounds(each) for each in task.metric_names}) > 1:
             return
-        metric = meant
+        metric = meant or task.metric
     least, most = bounds(metric)
     asked = verdict.min_metric
     if asked is not None and not least <= asked <= most:

@@ -33,7 +33,8 @@ from limbeck.studies.student import SearchedStudent, timed_model, with_value
 def inspect_run(
     folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None
 ) -> dict[str, Any]:
-    """The table of layers of a run's judged arm, first seed; the run's report gets it too.
+    """The table of layers of a run's judged arm, first seed; the run's report gets it too
+    (`publish`).
 
     Args:
         folder: the run folder.
@@ -48,6 +49,20 @@ def inspect_run(
         ValueError: the folder holds no finished run, the run quantized nothing, models or rows are
             missing, or the store no longer holds what the run computed.
     """
+    inspected = measured(folder, models, rows)
+    publish(inspected, folder)
+    return inspected
+
+
+def publish(inspected: dict[str, Any], folder: Path) -> None:
+    """Add what was measured to a run's report. Raises OSError where it cannot be written."""
+    page.redraw({**finished_report(folder, "inspect"), "layers": inspected}, folder)
+
+
+def measured(
+    folder: Path, models: Mapping[str, nn.Module | Own] | None = None, rows: Rows | None = None
+) -> dict[str, Any]:
+    """What `inspect_run` gives, with nothing written."""
     report = finished_report(folder, "inspect")
     call = f"limbeck.studies.inspection.inspect_run(Path({str(folder)!r})"
     check_given(folder, report, models or {}, rows, f"{call}, models={{...}}, rows={{...}})")
@@ -58,7 +73,6 @@ def inspect_run(
     arm = run_arm(recipe, run.store, run=run)
     inspected = {"arm": name, **analyse_layers(run, arm)}
     add_milliseconds(inspected, run, arm)
-    page.redraw({**report, "layers": inspected}, folder)
     return inspected
 
 

@@ -18,6 +18,7 @@ from limbeck.artifact.manifest import BrokenArtifact
 from limbeck.artifact.proof.golden import ENDS, inputs_of
 from limbeck.artifact.runtimes import Graph
 from limbeck.tasks import SelfSupervised, Task
+from limbeck.tasks.likelihood import LIKELIHOODS
 
 TEXT = "a small text"
 # Tokens of the longest text that is tried: 512 is what most encoders take.
@@ -36,6 +37,15 @@ def rehearse(folder: Path, task: Task, graph: Graph) -> None:
     encoded = rows[0]
     _check_golden(folder, encoded.inputs)
     logits = run_graph(graph, encoded)
+    # Of numbers and vectors the labels say no more than a range.
+    is_by_label = not LIKELIHOODS[task.likelihood].labels_are_numbers
+    if is_by_label and not isinstance(task, SelfSupervised):
+        size = logits.shape[-1]
+        if size != len(task.labels):
+            raise BrokenArtifact(
+                f"{folder}: labels.json has {len(task.labels)} labels, and the graph tells {size}. "
+                "Export the artifact again"
+            )
     if not isinstance(task, SelfSupervised):
         json.dumps(task.decode(row, logits))
     if encoded.has_tokens:
