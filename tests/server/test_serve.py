@@ -1,5 +1,6 @@
 """`limbeck serve`, as its users meet it: processes, sockets, signals."""
 
+import gzip
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -386,3 +388,46 @@ def test_it_starts_with_no_artifact_that_is_none(tmp_path: Path, artifact: Path)
         fine = write_artifact(tmp_path / "fine")
         told = refused(str(fine), "--port", str(taken.getsockname()[1]))
         assert "in use" in told
+
+
+def test_a_request_is_a_span_of_its_trace(tmp_path: Path, artifact: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    sent: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            sent.append(gzip.decompress(body) if self.headers["content-encoding"] else body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        config = tmp_path / "serve.yaml"
+        config.write_text(f"tracing: http://127.0.0.1:{collector.server_port}\n")
+        with serving(tmp_path / "served", f"towns={artifact}", "--config", str(config)) as served:
+            trace = "0af7651916cd43dd8448eb211c80319c"
+            parent = f"00-{trace}-b7ad6b7169203331-01"
+            assert served.ask("POST", "/predict", {"text": TEXT}, traceparent=parent).status == 200
+            assert served.ask("GET", "/nothing").status == 404
+            # What has not been sent goes at the end.
+            assert served.stop() == 0
+        collector.shutdown()
+        thread.join()
+    spans = []
+    for body in sent:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            spans += [span for scope in resource.scope_spans for span in scope.spans]
+    first, second = sorted(spans, key=lambda span: span.start_time_unix_nano)
+    assert (first.name, first.trace_id.hex()) == ("POST /predict", trace)
+    assert first.parent_span_id.hex() == "b7ad6b7169203331"
+    assert not second.parent_span_id
+    told = {each.key: each.value.string_value or each.value.int_value for each in first.attributes}
+    assert told["limbeck.model"] == "towns" and told["http.response.status_code"] == 200
+    assert TEXT not in str(first)

@@ -23,6 +23,7 @@ from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.requests.routes import Routes
 from limbeck.server.settings import Settings
+from limbeck.server.tracing import Tracing
 from limbeck.server.v2.errors import InvalidRequest
 from limbeck.server.v2.infer import infer
 from limbeck.server.v2.metadata import model_metadata, server_metadata
@@ -61,6 +62,7 @@ class Application:
         self.meters = meters
         self.access = access
         self.shadow = Shadow(engine, meters)
+        self.tracing = Tracing(settings.tracing) if settings.tracing else None
         # It reads the plan itself: another worker may have changed it.
         self.admin = Admin(settings, folder, engine.board)
         meters.drifts = self.admin.drifts
@@ -98,7 +100,7 @@ class Application:
         if scope.proto != "http":
             protocol.close(HTTPStatus.NOT_FOUND)
             return
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), time.time_ns()
         number = f"{self.prefix}-{next(self.numbers):x}"
         request = Request(scope, protocol, self.settings.limits, number)
         # Counted until the answer is sent: a server that is to stop waits for it.
@@ -112,6 +114,8 @@ class Application:
         # Of other addresses there is no model to count by, and names that nobody serves are many.
         if request.model:
             self.meters.count(request.model, request.version, int(answer.status), seconds)
+        if self.tracing:
+            self.tracing.record(request, answer, began_ns)
         if self.settings.logs.requests or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log(request, answer, seconds)
 

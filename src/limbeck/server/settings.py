@@ -98,6 +98,8 @@ class Settings(Strict):
     - `workers`: processes, each of which computes one answer at a time. `threads`: of the CPU, for
       one answer.
     - `tokens`: the file of those that may ask (`access`). Any address but loopback needs one.
+    - `tracing`: the address of a collector of OpenTelemetry (OTLP over HTTP), which gets a span for
+      each request.
     - `drain_seconds`: the most that requests under way may take once the server is to stop.
     """
 
@@ -108,6 +110,7 @@ class Settings(Strict):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     tokens: Path | None = None
+    tracing: str | None = None
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     limits: Limits = Limits()
     logs: Logs = Logs()

@@ -115,6 +115,8 @@ class Worker:
             await asyncio.sleep(LOOK_SECONDS / 5)
         server.stop()
         await serving
+        if app.tracing:
+            app.tracing.close()
 
     def access(self) -> Access:
         """Who may ask. Raises ValueError for a file of tokens that is none."""
