@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 
 import limbeck
+from limbeck.core import registry
+from limbeck.data.splits import load_splits
 from limbeck.evaluation.drift.tally import NUM_BUCKETS, Tally, num_counts
+from limbeck.recipe.reading import parse
 from limbeck.sources import Row
 
 
@@ -22,3 +25,10 @@ def check_reference(artifact: Path, rows: Sequence[Row]) -> list[str]:
     expected = np.concatenate([statistic.counts for statistic in reference.statistics])
     assert tally.counts[1:-NUM_BUCKETS].tolist() == expected.tolist()
     return [statistic.name for statistic in reference.statistics]
+
+
+def check_reference_of_run(text: str, artifact: Path) -> list[str]:
+    """The same of a run by a recipe's text, which reads files."""
+    recipe = parse(text)
+    splits = load_splits(recipe.data, registry.load("tasks", recipe.task))
+    return check_reference(artifact, splits.validation)

@@ -308,7 +308,7 @@ def test_half_the_length_is_seen_within_500_and_told_once() -> None:
     assert len(told) == watch.alarms == 2
     assert any("unlike the 200 rows of validation: length of at most" in line for line in told)
     assert any("before them" in line for line in told)
-    # When a whole window of looks has found nothing the alarm ends.
+    # When as many requests as the longest window holds have shown nothing, the alarm ends.
     assert watch.is_shifted(VALIDATION) and watch.is_shifted(EARLIER)
     for after in stream(reference, world, 25_000, counts):
         told += watch.look(after)
@@ -396,6 +396,16 @@ def test_one_kind_of_rows_has_nothing_to_test() -> None:
     held[[2, 3]] = 400, 100
     look = look_at(reference, held, 500)
     assert "pixels of at most 784 80.0% (before 100.0%)" in look.in_words()
+
+
+def test_of_a_number_each_bin_is_told_with_all_below_it() -> None:
+    reference = Reference.of({"schema": 1, "rows": 4, "statistics": [BINNED]})
+    held = np.zeros(num_counts(reference), np.int64)
+    # Of validation all are at most 9.
+    held[0], held[1:5] = 500, (100, 100, 100, 200)
+    (finding,) = look_at(reference, held, 500).findings
+    assert (finding.category, finding.share) == ("length of at most 9", 0.6)
+    assert finding.of_reference == 1
 
 
 def test_types_are_those_of_the_tags() -> None:

@@ -25,6 +25,8 @@ TASKS = "tests/contracts/test_tasks.py"
 VERDICT = "tests/oracles/test_verdict.py"
 INTERVALS = "tests/oracles/test_score_interval.py"
 DECISIONS = "tests/oracles/test_decisions.py"
+TABLES = "tests/oracles/test_drift_tables.py"
+DRIFT = "tests/test_drift.py"
 EXPORT = "tests/contracts/test_exporters.py"
 KEYS = "tests/test_stage_keys.py"
 PROTOCOL = "tests/server/test_open_inference.py tests/server/test_open_inference_clients.py"
@@ -129,6 +131,16 @@ MUTATIONS = [
     Mutation("the least probable classes", "server/v2/outputs.py", "np.argsort(-values, axis=1", "np.argsort(values, axis=1", SERVED),
     Mutation("raw probabilities", "server/v2/outputs.py", "decision.probabilities(answered.flat)", "decision.probabilities(2 * answered.flat)", SERVED),
     Mutation("a step after the last row", "server/v2/infer.py", "if place + 1 < request.num_rows:", "if place < request.num_rows:", SERVED),
+    # Whether requests have changed.
+    Mutation("one side of a category looked at for two", "evaluation/drift/tables.py", "np.minimum(bound + math.log(2), 0)", "np.minimum(bound, 0)", TABLES),
+    Mutation("one table for the tail", "evaluation/drift/tables.py", "log_p - np.log(rest)", "log_p", TABLES),
+    Mutation("a divergence for the index", "evaluation/drift/tables.py", "return (q - p) * np.log(q / p)", "return q * np.log(q / p)", TABLES),
+    Mutation("the sum of the window not given", "evaluation/drift/tables.py", "variance - explained", "variance", TABLES),
+    Mutation("a look for all looks", "evaluation/drift/watch.py", "math.log(tests * num_looks)", "math.log(tests)", DRIFT),
+    Mutation("every look told", "evaluation/drift/watch.py", "for against in told if not was_shifted[against]", "for against in told", DRIFT),
+    Mutation("bins without those below", "evaluation/drift/watch.py", "np.cumsum(counts)[:-1]", "counts[:-1]", DRIFT),
+    Mutation("a window of what is newest", "evaluation/drift/watch.py", "if since >= least:", "if since > 0:", DRIFT),
+    Mutation("nothing is below validation", "evaluation/drift/reference.py", "round(min(values) - STEP, DIGITS)", "float(min(values))", DRIFT),
     # Export.
     Mutation("flips not counted", "artifact/proof/parity.py", "if flips > few + own.flips:", "if False:", EXPORT),
     Mutation("no file digest compared", "artifact/manifest.py", "if file_digest(file) != digest:", "if False:", EXPORT),

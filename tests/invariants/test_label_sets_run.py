@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from encoders import save_encoder
+from references import check_reference_of_run
 
 import limbeck
 from limbeck.recipe.reading import parse
@@ -59,3 +60,5 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     predictor = limbeck.load(tmp_path / "run" / "artifact")
     assert predictor.predict("calm rain sun")["labels"] == ["warm", "wet"]
     assert predictor.predict("calm")["labels"] == []
+    names = check_reference_of_run(text, tmp_path / "run" / "artifact")
+    assert names == ["labels", "num_labels", "confidence", "length"]

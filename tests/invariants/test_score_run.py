@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from encoders import save_encoder
+from references import check_reference_of_run
 
 import limbeck
 from limbeck.cli import main
@@ -66,3 +67,5 @@ verdict: {{arms: [joint], max_drop: 0.2, metric: root_mean_square_error}}
     warm, cold = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert warm["input"] == {"text": "sun rain", "text_b": "wind sun"}
     assert warm["score"] > 3 > 1 > cold["score"]
+    names = check_reference_of_run(text, tmp_path / "run" / "artifact")
+    assert names == ["score", "length"]

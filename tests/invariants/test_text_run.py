@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from encoders import save_encoder
+from references import check_reference_of_run
 
 import limbeck
 from limbeck.cli.bench import lines as bench_lines
@@ -69,6 +70,8 @@ verdict: {{arms: [kd+ptq, joint], max_drop: 0.2}}
         ("PER", "Barbara Leslie"),
         ("LOC", "Hanoi"),
     ]
+    names = check_reference_of_run(text, tmp_path / "run" / "artifact")
+    assert names == ["entities", "entity_share", "confidence", "length"]
 
 
 INTENTS = {

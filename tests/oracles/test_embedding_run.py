@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from encoders import save_encoder
+from references import check_reference_of_run
 from test_task_masked_lm import tokenizer_text
 from torch import nn
 
@@ -151,3 +152,4 @@ verdict: {{arms: [joint], max_drop: 0.2}}
     both = predictor.predict(("sun rain", "rain sun"))
     assert both["similarity"] == pytest.approx(one @ two, abs=0.02)
     assert both["similarity"] > predictor.predict(("sun rain", "wind snow"))["similarity"]
+    assert check_reference_of_run(text, tmp_path / "run" / "artifact") == ["length"]

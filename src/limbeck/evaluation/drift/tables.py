@@ -20,9 +20,10 @@ of one population but about (C - 1) (1/n + 1/m) (Yurdakul, 2018, Statistical Pro
 Population Stability Index): .23 for 77 labels, 1,000 rows and 500. That approximation wants large
 counts. Here mean and variance are those of the exact conditional distribution, the multivariate
 hypergeometric, which is that of independent binomials given their sum (Holst, 1979, Two conditional
-limit theorems with applications): what the sum and its square explain (Hermite polynomials of the
-first and second order) is taken out. The tail is that of a gamma distribution of this mean and
-variance, by the cube root of Wilson and Hilferty (1931), which errs to the safe side far out.
+limit theorems with applications): what the square of the sum explains is taken out. What the sum
+itself explains is left in, at most 6 % of the variance, for the index is about even in it. The tail
+is that of a gamma distribution of this mean and variance, by the cube root of Wilson and Hilferty
+(1931), which errs to the safe side far out.
 
 Shapes: C categories. n rows of validation have the counts N (C), m rows of a window W (C).
 """
@@ -117,14 +118,12 @@ def index_by_chance(
     variance = (squares - by_category**2).sum()
     spread = together * share * (1 - share)
     of_sum = spread.sum()
-    with_sum = mean(terms * distance).sum()
     products = mean(terms * distance**2)
     with_square = (products - by_category * spread).sum()
-    # 3. Given that the sum is m: without what it explains.
+    # 3. Given that the sum is m: without what its square explains.
     expected = by_category.sum() - with_square / (2 * of_sum)
-    by_sum = with_sum**2 / of_sum
-    by_square = with_square**2 / (2 * of_sum**2)
-    return float(expected), float(variance - by_sum - by_square)
+    explained = with_square**2 / (2 * of_sum**2)
+    return float(expected), float(variance - explained)
 
 
 def index_limit(

@@ -163,7 +163,8 @@ class Watch:
     """Watches the requests of one artifact, of all processes together.
 
     `alarms`: how often requests became unlike validation, or unlike those before them. Either
-    lasts until a whole window of looks finds nothing.
+    lasts until nothing was found for as many requests as the longest window holds, so that what is
+    at the edge of a limit is told once.
     """
 
     reference: Reference
@@ -173,8 +174,9 @@ class Watch:
     )
     # By what it was held against, and by the size of the window.
     _latest: dict[tuple[str, int], Look] = field(default_factory=dict)
-    # Looks since the last that was shifted.
-    _quiet: dict[tuple[str, int], int] = field(default_factory=dict)
+    # By what it was held against: the requests before the last look that was shifted.
+    _shifted_at: dict[str, int] = field(default_factory=dict)
+    _requests: int = 0
 
     @property
     def looks(self) -> list[Look]:
@@ -184,9 +186,10 @@ class Watch:
 
     def is_shifted(self, against: str) -> bool:
         """Whether an alarm is on that requests are unlike `validation`, or unlike `earlier`."""
-        # Before its first look a window is as one that is quiet.
-        quiet = [self._quiet.get((against, size), MOVES) for size in SIZES]
-        return min(quiet) < MOVES
+        shifted_at = self._shifted_at.get(against)
+        if shifted_at is None:
+            return False
+        return self._requests - shifted_at < SIZES[-1]
 
     def look(self, counts: Array) -> list[str]:
         """Look at the counts so far, as often as one likes; windows move where they are due.
@@ -199,14 +202,13 @@ class Watch:
         expected = num_counts(self.reference)
         if counts.shape != (expected,):
             raise ValueError(f"counts: {expected} are expected, not an array of {counts.shape}")
+        self._requests = int(counts[0])
         was_shifted = {against: self.is_shifted(against) for against in AGAINST}
         told: dict[str, str] = {}
         for look in self._moved(counts):
-            key = look.against, look.size
-            self._latest[key] = look
-            self._quiet[key] = self._quiet.get(key, MOVES) + 1
+            self._latest[look.against, look.size] = look
             if look.is_shifted:
-                self._quiet[key] = 0
+                self._shifted_at[look.against] = self._requests
                 told.setdefault(look.against, look.in_words())
         begun = [told[against] for against in told if not was_shifted[against]]
         self.alarms += len(begun)
