@@ -304,10 +304,13 @@ def test_half_the_length_is_seen_within_500_and_told_once() -> None:
     told = []
     for after in stream(reference, world.shortened(), 2_000, counts):
         told += watch.look(after)
-    # Once for validation and once for the requests before: it stays, and is not told again.
-    assert len(told) == watch.alarms == 2
-    assert any("unlike the 200 rows of validation: length of at most" in line for line in told)
-    assert any("before them" in line for line in told)
+    # It stays, and is not told again; nor what is unlike validation and the requests before.
+    (line,) = told
+    assert watch.alarms == 1
+    assert " unlike the " in line and "length of at most" in line
+    shifted = [look.in_words() for look in watch.looks if look.is_shifted]
+    assert any("unlike the 200 rows of validation: length of at most" in each for each in shifted)
+    assert any("before them" in each for each in shifted)
     # When as many requests as the longest window holds have shown nothing, the alarm ends.
     assert watch.is_shifted(VALIDATION) and watch.is_shifted(EARLIER)
     for after in stream(reference, world, 25_000, counts):
@@ -334,13 +337,26 @@ def test_a_watch_that_looks_seldom_has_longer_windows() -> None:
     watch = Watch(reference)
     steps = [counts.copy() for counts in stream(reference, world, 9_000)]
     # 3,000 requests between looks: the short window holds what came in one.
-    for counts in steps[59::60]:
+    for counts in (np.zeros_like(steps[0]), *steps[59::60]):
         assert watch.look(counts) == []
     assert [look.requests for look in watch.looks] == [3000, 6000, 3000]
     assert watch.looks[2].rows == 6000
     # Asked twice, nothing has moved.
     before = watch.looks
     assert watch.look(counts) == [] and watch.looks == before
+
+
+def test_who_begins_late_begins_with_what_comes() -> None:
+    """A process that was started again, beside others that went on: its first window is no longer than any other."""
+    world = World(shares_of(6), np.random.default_rng(0))
+    reference = reference_from(world, 1000)
+    watch = Watch(reference)
+    steps = [counts.copy() for counts in stream(reference, world, 9_000)]
+    # Sixteen times what the short window holds, and not yet twice the long one.
+    for counts in steps[159:]:
+        assert watch.look(counts) == []
+    found = [(look.size, look.requests) for look in watch.looks]
+    assert found == [(500, 500), (5000, 9000), (500, 500)]
 
 
 def test_a_health_check_shows_as_one_input() -> None:

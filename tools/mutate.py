@@ -137,7 +137,7 @@ MUTATIONS = [
     Mutation("a divergence for the index", "evaluation/drift/tables.py", "return (q - p) * np.log(q / p)", "return q * np.log(q / p)", TABLES),
     Mutation("the sum of the window not given", "evaluation/drift/tables.py", "variance - explained", "variance", TABLES),
     Mutation("a look for all looks", "evaluation/drift/watch.py", "math.log(tests * num_looks)", "math.log(tests)", DRIFT),
-    Mutation("every look told", "evaluation/drift/watch.py", "for against in told if not was_shifted[against]", "for against in told", DRIFT),
+    Mutation("every look told", "evaluation/drift/watch.py", "for against in told if not was_shifted[against]]\n        # What is unlike both is one thing.\n        if not begun or self._requests - self._begun_at < SIZES[-1]:", "for against in told]\n        if not begun:", DRIFT),
     Mutation("bins without those below", "evaluation/drift/watch.py", "np.cumsum(counts)[:-1]", "counts[:-1]", DRIFT),
     Mutation("a window of what is newest", "evaluation/drift/watch.py", "if since >= least:", "if since > 0:", DRIFT),
     Mutation("nothing is below validation", "evaluation/drift/reference.py", "round(min(values) - STEP, DIGITS)", "float(min(values))", DRIFT),

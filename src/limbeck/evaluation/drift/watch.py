@@ -131,7 +131,10 @@ class _Window:
         """What the window holds after a move, and what stands before it; None where it is not due
         or not full."""
         if not self.snapshots:
-            self.snapshots.append(np.zeros_like(counts))
+            # Who begins to look late, as a process that was started again, begins with what comes:
+            # millions of requests in one window would say little, and take long.
+            is_late = counts[0] > self.size * EARLIER_WINDOWS
+            self.snapshots.append(counts.copy() if is_late else np.zeros_like(counts))
         newer = counts[0] - self.snapshots[-1][0]
         if newer < self.size / MOVES:
             return None
@@ -164,7 +167,7 @@ class Watch:
 
     `alarms`: how often requests became unlike validation, or unlike those before them. Either
     lasts until nothing was found for as many requests as the longest window holds, so that what is
-    at the edge of a limit is told once.
+    at the edge of a limit is told once; and both that begin within so many are one alarm.
     """
 
     reference: Reference
@@ -177,6 +180,7 @@ class Watch:
     # By what it was held against: the requests before the last look that was shifted.
     _shifted_at: dict[str, int] = field(default_factory=dict)
     _requests: int = 0
+    _begun_at: int = -SIZES[-1]
 
     @property
     def looks(self) -> list[Look]:
@@ -196,8 +200,9 @@ class Watch:
 
         counts: the sum of the rows of all processes (`tally.num_counts`; int64), which only grow.
 
-        Returns what to log, a line for each alarm that begins. Raises ValueError for counts of
-        another length, and where they have become fewer: a process began again with an empty row.
+        Returns what to log: a line where an alarm begins, else nothing. Raises ValueError for
+        counts of another length, and where they have become fewer: a process began again with an
+        empty row.
         """
         expected = num_counts(self.reference)
         if counts.shape != (expected,):
@@ -211,8 +216,12 @@ class Watch:
                 self._shifted_at[look.against] = self._requests
                 told.setdefault(look.against, look.in_words())
         begun = [told[against] for against in told if not was_shifted[against]]
-        self.alarms += len(begun)
-        return begun
+        # What is unlike both is one thing.
+        if not begun or self._requests - self._begun_at < SIZES[-1]:
+            return []
+        self._begun_at = self._requests
+        self.alarms += 1
+        return begun[:1]
 
     def _moved(self, counts: Array) -> Iterator[Look]:
         """The looks of the windows that move."""
