@@ -83,13 +83,13 @@ class Site:
     async def docs(self, request: Request) -> Answer:
         """The document of the API, as a page."""
         # A browser that opens it sends no token: then it names no model.
-        return await self.page("docs", **reference.view(self.document_for(request)))
+        return await self.page("docs", **reference.view(await self.document_for(request)))
 
     async def document(self, request: Request) -> Answer:
         """The document of the API (OpenAPI 3.1); it names the models to who may ask them."""
-        return json_answer(self.document_for(request))
+        return json_answer(await self.document_for(request))
 
-    def document_for(self, request: Request) -> dict[str, Any]:
+    async def document_for(self, request: Request) -> dict[str, Any]:
         """The document. Raises Refused (401) for a token that is none."""
         # A stranger is told of the addresses, and of no model.
         models = None
@@ -97,4 +97,7 @@ class Site:
         if authorization or not self.needs_token:
             self.app.access.token_of(authorization)
             models = list(self.app.models.by_name.values())
-        return openapi.document(self.app.routes, models, needs_token=self.needs_token)
+        # As pages are: the first one reads the file, which takes a tenth of a second.
+        return await asyncio.to_thread(
+            openapi.document, self.app.routes, models, needs_token=self.needs_token
+        )
