@@ -5,6 +5,7 @@
     python benchmarks/serving.py overload ARTIFACT ROWS     five times as many requests as it can answer
     python benchmarks/serving.py slow ARTIFACT ROWS         a thousand sockets slow with headers and with bodies
     python benchmarks/serving.py restarts ARTIFACT ROWS     SIGTERM, and reloads, under load
+    python benchmarks/serving.py replicas ARTIFACT ROWS     two servers behind nginx, one of which is killed
     python benchmarks/serving.py start ARTIFACT ROWS        from the command to the first answer, and memory
 
 ROWS is a file of JSON lines, each a row as POST /predict takes it, asked in its order. The client is a process of its own, and only
@@ -19,8 +20,10 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -346,6 +349,48 @@ def restarts(artifact: str, rows: str, count: int = 100) -> None:
         print(f"{count} times {what}: {lost} lost, {dict(total)}")
 
 
+PROXY = """
+daemon off; error_log /dev/null; pid {folder}/pid; events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream limbeck {{ server 127.0.0.1:{first} fail_timeout=1s; server 127.0.0.1:{second} fail_timeout=1s; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://limbeck; proxy_next_upstream error timeout non_idempotent; }}
+  }}
+}}
+"""
+
+
+def replicas(artifact: str, rows: str, seconds: float = 10.0) -> None:
+    """Requests by a plain proxy to two servers, one of which is killed with all its workers."""
+    with (
+        serving(artifact) as first,
+        serving(artifact) as second,
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket() as free,
+    ):
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        settings = Path(folder) / "nginx.conf"
+        settings.write_text(
+            PROXY.format(folder=folder, first=first.port, second=second.port, port=port)
+        )
+        proxy = subprocess.Popen(["nginx", "-c", str(settings)])
+        time.sleep(0.5)
+        words = [sys.executable, __file__, "client", rows, str(port), str(seconds), "8", "0.02"]
+        asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        time.sleep(seconds / 2)
+        for pid in [*first.workers(), first.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        out, _ = asking.communicate()
+        print(f"one of two killed: {json.loads(out)['statuses']}")
+        proxy.terminate()
+        proxy.wait()
+
+
 def start(artifact: str, rows: str, times: int = 5) -> None:
     """From the command to the first answer, and what the server then holds in memory."""
     size = sum(path.stat().st_size for path in Path(artifact).rglob("*")) / 1e6
@@ -367,6 +412,7 @@ def main() -> None:
         "overload": overload,
         "slow": slow,
         "restarts": restarts,
+        "replicas": replicas,
         "start": start,
     }
     if sys.argv[1:2] == ["client"]:
