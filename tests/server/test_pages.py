@@ -361,6 +361,7 @@ def test_what_cannot_be_answered_is_told_in_a_sentence(served: Served, show: Sho
 
 def test_the_list_leads_to_a_model_and_back(served: Served, show: Show) -> None:
     tab = show(served, "")
+    tab.wait_for_selector("#models:not([hidden])")
     assert [each.text_content() for each in tab.locator("#models a").all()] == list(MODELS)
     tab.get_by_role("link", name="score").press("Enter")
     assert tab.url.endswith("/models/score") and tab.title() == "score · limbeck"
@@ -373,6 +374,28 @@ def test_the_list_leads_to_a_model_and_back(served: Served, show: Show) -> None:
     tab.reload()
     tab.wait_for_selector("#trying:not([hidden])")
     assert tab.locator("#title").text_content() == "score"
+
+
+def test_a_proxy_may_have_the_server_below_an_address_of_its_own(
+    served: Served, show: Show
+) -> None:
+    tab = show(served, "docs")
+
+    def passed_on(route: Any) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/ml/", "/")))
+
+    tab.route("**/ml/**", passed_on)
+    tab.goto(f"http://127.0.0.1:{served.port}/ml/")
+    tab.get_by_role("link", name="score").click()
+    assert tab.url.endswith("/ml/models/score")
+    assert "score" in ask(tab, "Ada")
+    assert f":{served.port}/ml/predict/score'" in tab.locator("#line-curl").text_content()
+    for name, path in [("Status", "status"), ("API", "docs"), ("Models", "")]:
+        tab.get_by_role("navigation").get_by_role("link", name=name).click()
+        assert tab.url.endswith(f"/ml/{path}")
+    # A page that is opened by its address knows where the server begins, too.
+    tab.goto(f"http://127.0.0.1:{served.port}/ml/models/score")
+    tab.wait_for_selector("#trying:not([hidden])")
 
 
 def test_the_whole_page_is_reached_by_tab_in_the_order_in_which_it_is_seen(

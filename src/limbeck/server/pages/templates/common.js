@@ -2,6 +2,8 @@
 // What all pages have: nothing here makes HTML of a text, and the token is in no storage.
 const root = new URL(document.body.dataset.root, location.href);
 const needsToken = document.body.dataset.token === "needed";
+// Whole from now on: a page may take the address of another without being loaded.
+for (const link of document.querySelectorAll("nav a")) link.href = link.href;
 let token = "";
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
