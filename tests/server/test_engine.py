@@ -41,7 +41,7 @@ def test_jobs_are_done_in_order_and_what_nobody_awaits_comes_last(tmp_path: Path
         first = asyncio.create_task(engine.compute(steps("a", seen, 3), 5, "m"))
         second = asyncio.create_task(engine.compute(steps("b", seen, 2), 5, "m"))
         await asyncio.sleep(0)
-        engine.compute_later(steps("spare", seen, 2))
+        engine.compute_later(steps("spare", seen, 2), "spare")
         assert await asyncio.gather(first, second) == ["a", "b"]
         await asyncio.sleep(0.05)
         assert seen == ["a0", "a1", "a2", "b0", "b1", "spare0", "spare1"]
@@ -132,5 +132,22 @@ def test_a_fast_model_is_computed_in_the_loop(tmp_path: Path) -> None:
         # Of the first nobody knows how long it takes.
         assert threads[0].startswith("inference")
         assert threads[1:] == [threading.main_thread().name] * 2
+
+    play(scene, tmp_path)
+
+
+def test_slow_work_that_nobody_awaits_stops_nobody(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+        engine.compute_later(steps("spare", seen, 3, 0.1), "slow")
+        await asyncio.sleep(0.02)
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 0.08
+        # A request waits for the step under way, and not for the rest.
+        assert await engine.compute(steps("a", seen), 5, "m") == "a"
+        assert seen == ["spare0", "a0"]
+        await asyncio.sleep(0.4)
+        assert seen == ["spare0", "a0", "spare1", "spare2"] and not engine.spare
 
     play(scene, tmp_path)

@@ -6,7 +6,7 @@ begin anew when the plan changes.
 
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,12 @@ class Shadow:
         # Left out rather than put off: what is scored late would be scored on a busy machine.
         if other is None or self.engine.spare_jobs >= MOST_WAITING:
             return
-        self.engine.compute_later(self.steps(model, version, inputs, answers))
+        kind = f"{model.live.name} beside {model.candidate and model.candidate.name}"
+        self.engine.compute_later(self.steps(model, version, inputs, answers), kind)
 
     def steps(
         self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
-    ) -> Generator[None, None, None]:
+    ) -> Iterator[bool | None]:
         """Score rows by the version that did not answer them, a step for each."""
         assert model.candidate is not None
         is_live = version is model.live
@@ -70,7 +71,8 @@ class Shadow:
             except ValueError:
                 pass
             self.count(model, outcome, seconds.get(True, 0), seconds.get(False, 0))
-            yield
+            yield None
+        yield True
 
     def count(self, model: Model, outcome: str, live_ns: int, candidate_ns: int) -> None:
         """Note what came of a row."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from limbeck.core.foreign import told_as
@@ -28,7 +29,7 @@ SHARE_OF_LAST = 0.05
 
 @dataclass
 class Job:
-    """Work under way: its steps, and who awaits what the last of them leaves."""
+    """Work under way: its steps, who awaits what the last of them gives, and the kind of work."""
 
     steps: Iterator[Any]
     outcome: asyncio.Future
@@ -60,7 +61,7 @@ class Engine:
         self.is_awake = False
         self.jobs: deque[Job] = deque()
         # Work that nobody awaits: a step at a time, where nothing else is to be done.
-        self.spare: deque[Iterator[Any]] = deque()
+        self.spare: deque[Job] = deque()
 
     async def compute(self, steps: Iterator[Any], seconds: float, kind: str) -> Any:
         """What the last of `steps` gives, if it does within so many seconds.
@@ -90,10 +91,10 @@ class Engine:
             # Else it would hold the result until the time is up.
             timer.cancel()
 
-    def compute_later(self, steps: Iterator[Any]) -> None:
-        """Compute steps whose results nobody awaits, once no request waits."""
+    def compute_later(self, steps: Iterator[Any], kind: str) -> None:
+        """Compute steps whose result nobody awaits, once no request waits; they raise nothing."""
         # Its caller bounds how many there are.
-        self.spare.append(steps)
+        self.spare.append(Job(steps, self.loop.create_future(), kind))
         self.wake()
 
     @property
@@ -115,17 +116,14 @@ class Engine:
         """Compute a step of the first job that is still awaited, and come again for the next."""
         while self.jobs and self.jobs[0].outcome.done():
             self.jobs.popleft()
-        if self.jobs:
-            job = self.jobs[0]
+        queue = self.jobs or self.spare
+        if queue:
+            job = queue[0]
             if self.step_seconds.get(job.kind, math.inf) > FAST_SECONDS:
-                # `again` is called once the thread has done it.
                 step = self.loop.run_in_executor(self.thread, self.advance, job)
-                step.add_done_callback(self.settle)
+                step.add_done_callback(partial(self.settle, job, queue))
                 return
-            self.give(job, self.advance(job))
-        # One that is over gives the default, which no step does.
-        elif self.spare and next(self.spare[0], self) is self:
-            self.spare.popleft()
+            self.give(job, queue, self.advance(job))
         self.again()
 
     def again(self) -> None:
@@ -134,9 +132,9 @@ class Engine:
         if self.is_awake:
             self.loop.call_soon(self.step)
 
-    def settle(self, step: asyncio.Future) -> None:
+    def settle(self, job: Job, queue: deque[Job], step: asyncio.Future) -> None:
         """Go on after a step that the thread has computed."""
-        self.give(self.jobs[0], step.result())
+        self.give(job, queue, step.result())
         self.again()
 
     def advance(self, job: Job) -> Any:
@@ -155,11 +153,12 @@ class Engine:
         self.step_seconds[job.kind] = known + SHARE_OF_LAST * (seconds - known)
         return result
 
-    def give(self, job: Job, result: Any) -> None:
-        """Give who awaits a job its result, once there is one."""
+    def give(self, job: Job, queue: deque[Job], result: Any) -> None:
+        """Give who awaits the first job of a queue its result, once there is one."""
         if result is None:
             return
-        self.jobs.popleft()
+        # It is still the first: others are only added behind, and dropped between two steps.
+        queue.popleft()
         self.mean_seconds += SHARE_OF_LAST * (job.seconds - self.mean_seconds)
         if job.outcome.done():
             return
