@@ -318,6 +318,18 @@ def test_half_the_length_is_seen_within_500_and_told_once() -> None:
     assert not watch.is_shifted(VALIDATION)
 
 
+def test_a_change_is_told_while_requests_are_unlike_validation_already() -> None:
+    world = World(shares_of(77), np.random.default_rng(0))
+    reference = reference_from(world, 1000)
+    watch = Watch(reference)
+    # From the first request on texts are shorter than validation's; then labels move, too.
+    short = world.shortened()
+    first, counts = watched(watch, stream(reference, short, 3_000))
+    assert first is not None and watch.alarms == 1
+    second, _ = watched(watch, stream(reference, short.moved(0.1, to=76), 500, counts))
+    assert second is not None and watch.alarms == 2
+
+
 def test_what_stays_is_soon_what_was_before() -> None:
     """Few rows of validation: a shift shows against earlier requests, and in the end does not."""
     world = World(shares_of(77), np.random.default_rng(1))

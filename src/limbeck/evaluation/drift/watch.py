@@ -167,7 +167,7 @@ class Watch:
 
     `alarms`: how often requests became unlike validation, or unlike those before them. Either
     lasts until nothing was found for as many requests as the longest window holds, so that what is
-    at the edge of a limit is told once; and both that begin within so many are one alarm.
+    at the edge of a limit is told once. Where both begin in one window, they are one alarm.
     """
 
     reference: Reference
@@ -209,19 +209,21 @@ class Watch:
             raise ValueError(f"counts: {expected} are expected, not an array of {counts.shape}")
         self._requests = int(counts[0])
         was_shifted = {against: self.is_shifted(against) for against in AGAINST}
-        told: dict[str, str] = {}
+        told: dict[str, Look] = {}
         for look in self._moved(counts):
             self._latest[look.against, look.size] = look
             if look.is_shifted:
                 self._shifted_at[look.against] = self._requests
-                told.setdefault(look.against, look.in_words())
+                told.setdefault(look.against, look)
         begun = [told[against] for against in told if not was_shifted[against]]
-        # What is unlike both is one thing.
-        if not begun or self._requests - self._begun_at < SIZES[-1]:
+        # A window that is unlike validation is mostly unlike the requests before it, too.
+        since = self._requests - self._begun_at
+        lines = [look.in_words() for look in begun if since >= look.size]
+        if not lines:
             return []
         self._begun_at = self._requests
         self.alarms += 1
-        return begun[:1]
+        return lines[:1]
 
     def _moved(self, counts: Array) -> Iterator[Look]:
         """The looks of the windows that move."""
