@@ -102,6 +102,7 @@ def test_arms_that_differ_by_their_weights_are_exported_once_and_counted_each(
     assert len(written) == 2
 
 
+@pytest.mark.slow
 def test_code_of_others_is_exported_for_each_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structure, "others_of", lambda settings: ["theirs"])
     written = counted(monkeypatch)

@@ -299,6 +299,7 @@ def test_a_label_that_no_float_holds_is_a_bad_row(tmp_path: Path, label: str) ->
         registry.create("sources", "jsonl", options).read()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
     names = [f"c{n}" for n in range(100_000)]
     (tmp_path / "train.csv").write_text(",".join(names) + "\n" + "1," * 99_999 + "1\n")

@@ -100,6 +100,7 @@ def test_the_layers_of_a_run_in_order_the_coarse_one_the_worst(
     assert "otherwise than in float" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_was_quantized_afterwards_is_held_against_its_float_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from limbeck.cli.first_recipe.look import look
-from limbeck.core.files import files_below
+from limbeck.core.files import paths_below
 from limbeck.sources.image_folder import ImageFolder
 
 
@@ -41,5 +41,5 @@ def test_linked_splits_are_read_as_folders_are(store: Path, tmp_path: Path) -> N
 def test_a_link_to_a_folder_above_ends(store: Path) -> None:
     (store / "train" / "dot" / "again").symlink_to(store)
     (store / "train" / "dead").symlink_to(store / "nowhere")
-    names = [path for path in files_below(store) if path.is_file()]
+    names = [path for path in paths_below(store) if path.is_file()]
     assert len(names) == 80

@@ -73,6 +73,7 @@ def run(out: Path, *overrides: str, notes: list[str] | None = None) -> Any:
     return limbeck.run(recipe, out, name="first", tell=tell)
 
 
+@pytest.mark.slow
 def test_every_epoch_and_the_verdict_are_sent_and_change_nothing(tmp_path: Path) -> None:
     plain = run(tmp_path / "plain")
     assert not seen
@@ -119,6 +120,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_told_and_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_what_cannot_be_told_is_refused_before_anything(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_it_is_no_part_of_what_a_run_is(tmp_path: Path) -> None:
     recipe = limbeck.parse(RECIPE, overrides=["report_to.mlflow=http://user:secret@host:5000"])
     assert "secret" not in write(recipe, portable=True) and "report_to" not in write(

@@ -202,7 +202,8 @@ def test_every_attention_module_gets_its_products_once() -> None:
     assert names == [f"bert.encoder.layer.{i}.attention.self.products" for i in range(2)]
 
 
-@pytest.mark.parametrize("range_name", ["lsq", pytest.param("mse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("range_name", ["lsq", "mse"])
 def test_the_converted_model_and_its_graph_are_the_fake_quantized_one(
     tmp_path: Path, range_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -252,7 +252,7 @@ def test_it_ends_when_no_better_epoch_comes(tmp_path: Path) -> None:
     assert f"ended after epoch {epochs} of {EPOCHS}: 2 in a row" in bench.lines
 
 
-@pytest.mark.parametrize("patience", [None, 2])
+@pytest.mark.parametrize("patience", [pytest.param(None, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("seconds", [0, 1000])
 def test_killed_before_any_step_it_ends_with_the_same_weights(
     patience: int | None, seconds: float, tmp_path: Path

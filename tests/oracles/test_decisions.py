@@ -173,7 +173,9 @@ def broken(draws: int, rows: int, share: float, max_error: float) -> tuple[int, 
     return made, wrong
 
 
-@pytest.mark.parametrize(("rows", "share"), [(300, 0.3), (600, 0.06)])
+@pytest.mark.parametrize(
+    ("rows", "share"), [(300, 0.3), pytest.param(600, 0.06, marks=pytest.mark.slow)]
+)
 def test_a_promise_is_broken_as_seldom_as_it_says(rows: int, share: float) -> None:
     made, wrong = broken(2000, rows, share, 0.05)
     # At most 5 %, and three standard errors of 2,000 draws.

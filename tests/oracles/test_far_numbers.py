@@ -1,15 +1,16 @@
 """Labels that are numbers and lie far from the others: told, and nothing else is."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.data.labels.outliers import far_numbers
+from limbeck.tasks.ranking import Ranking
+from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_regression import TextRegression
 
-NUMBERS = SimpleNamespace(likelihood="gaussian")
+NUMBERS = TextRegression
 CHANCE = np.random.default_rng(0)
 
 
@@ -48,6 +49,8 @@ def test_it_never_fails(values: list[float]) -> None:
 
 
 def test_other_labels_are_not_read() -> None:
-    assert far_numbers([{"label": "a"}], SimpleNamespace(likelihood="categorical")) == []
+    assert far_numbers([{"label": "a"}], TextClassification) == []
     assert far_numbers([{"label": None}], NUMBERS) == []
+    # An item that is to be found is a text.
+    assert far_numbers([{"label": "a"}], Ranking) == []
     assert far_numbers([{"text": "a"}], NUMBERS) == []

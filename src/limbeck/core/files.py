@@ -62,10 +62,10 @@ def require_file_or_stream(path: str | Path) -> None:
         require_file(path)
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """The files below a folder, also behind links to other folders, each folder once.
+def paths_below(folder: Path) -> Iterator[Path]:
+    """The files and folders below a folder, also behind links to other folders, each folder once.
 
-    `Path.rglob` leaves such links out on Python 3.11 and 3.12.
+    `Path.rglob` leaves what lies behind such links out on Python 3.11 and 3.12.
     """
     seen = set()
     # Python's own walk would follow a link to a folder above it for ever.
@@ -76,7 +76,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(identity)
-        yield from (Path(name, file) for file in files)
+        yield from (Path(name, each) for each in (*folders, *files))
 
 
 def read_at_most(file: BinaryIO, most: int, place: str) -> bytes:

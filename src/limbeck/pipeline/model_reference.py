@@ -73,7 +73,7 @@ def reference(name: str, options: dict[str, Any]) -> Any:
 
 def folder_reference(folder: Path) -> str:
     """SHA-256 (hex) of the files below a model's folder that may be read."""
-    return digest({name: file_digest(path) for name, path in files_below(folder)})
+    return digest({name: file_digest(path) for name, path in paths_below(folder)})
 
 
 def altered_files(snapshot: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def altered_files(snapshot: Path) -> dict[str, str]:
     that is not downloaded yet is as the commit says.
     """
     altered: dict[str, str] = {}
-    for name, path in files_below(snapshot):
+    for name, path in paths_below(snapshot):
         content_name = path.resolve().name
         is_named = path.is_symlink() and len(content_name) in (GIT_NAME, SHA256_NAME)
         if not is_named or not has_name(path, content_name):
@@ -101,7 +101,7 @@ def has_name(path: Path, content_name: str) -> bool:
     return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == content_name
 
 
-def files_below(folder: Path) -> list[tuple[str, Path]]:
+def paths_below(folder: Path) -> list[tuple[str, Path]]:
     """(name with slashes, path) of each file that may be read, sorted; links are followed."""
     files = [(path.relative_to(folder).as_posix(), path) for path in walk(folder, set())]
     return sorted(files)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limbeck.core import wording
-from limbeck.core.files import files_below, require_file
+from limbeck.core.files import paths_below, require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._image_layout import placed, without_classes
 from limbeck.sources._images import (
@@ -156,7 +156,7 @@ def opened(base: Path) -> Iterator[tuple[Path, list[str], OpenImage]]:
     archive = base if base.is_file() else base / ARCHIVE
     require_file(archive)
     if not archive.is_file():
-        paths = (path.relative_to(base).as_posix() for path in files_below(base))
+        paths = (path.relative_to(base).as_posix() for path in paths_below(base))
         yield base, _images(paths), lambda name: _file_bytes(base / name)
         return
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from limbeck.core.files import files_below, require_file
+from limbeck.core.files import paths_below, require_file
 from limbeck.sources import BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells.record import cell_text
 from limbeck.sources._encodings import checked_codec
@@ -74,7 +74,7 @@ def names_in(root: Path, most: int | None = None) -> list[str]:
 
 
 def _names(root: Path) -> Iterator[str]:
-    for path in files_below(root):
+    for path in paths_below(root):
         name = path.relative_to(root).as_posix()
         if is_text_name(name) and not is_hidden(name) and path.is_file():
             yield name

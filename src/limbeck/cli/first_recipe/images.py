@@ -12,7 +12,7 @@ from limbeck.cli.first_recipe.refused.masks import FORMS, refuse_masks
 from limbeck.cli.first_recipe.sets.image_roots import are_named, image_root
 from limbeck.cli.first_recipe.split_lists import told_lists
 from limbeck.cli.first_recipe.texts import told_below
-from limbeck.core.files import files_below
+from limbeck.core.files import paths_below
 from limbeck.core.terminal.shell import command, script
 from limbeck.core.wording import some
 from limbeck.sources import Patience
@@ -67,7 +67,7 @@ def image_guess(source: str, path: Path, reason: str) -> Guess:
 
 def images_in(folder: Path, here: Sequence[Path]) -> list[str]:
     """The names of images below a folder or in an archive, whose files are `here`."""
-    files = here if is_archive(folder) else list(islice(files_below(folder), MOST_FILES))
+    files = here if is_archive(folder) else list(islice(paths_below(folder), MOST_FILES))
     names = [path.relative_to(folder).as_posix() for path in files]
     return [
         name

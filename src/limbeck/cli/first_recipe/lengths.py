@@ -23,7 +23,7 @@ from limbeck.cli.first_recipe.recipe_text import (
 )
 from limbeck.cli.first_recipe.tokens import choose_reader, counted
 from limbeck.core import registry
-from limbeck.core.files import files_below
+from limbeck.core.files import paths_below
 from limbeck.data.splits import DRAWN_SHARES
 from limbeck.evaluation.undertrained import ENOUGH_OF_EPOCH, ENOUGH_STEPS
 from limbeck.recipe.model import Data, Quantize
@@ -177,7 +177,7 @@ def weight(path: Path) -> int:
     """Bytes of a file, or of the files below a folder, as far as it matters."""
     if not path.is_dir():
         return path.stat().st_size
-    files = list(islice((file for file in files_below(path) if file.is_file()), MOST_FILES))
+    files = list(islice((file for file in paths_below(path) if file.is_file()), MOST_FILES))
     # So many may be millions, which take long to look at.
     if len(files) == MOST_FILES:
         return MOST_BYTES + 1

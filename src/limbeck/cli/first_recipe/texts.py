@@ -15,7 +15,7 @@ from limbeck.cli.first_recipe.refused.line_labels import refuse_lines
 from limbeck.cli.first_recipe.refused.text_parts import refuse_parts_of_texts
 from limbeck.cli.first_recipe.table_columns.columns import choose
 from limbeck.cli.first_recipe.tables import DELIMITERS, read_records
-from limbeck.core.files import files_below
+from limbeck.core.files import paths_below
 from limbeck.core.wording import some
 from limbeck.sources._class_files import class_files_in
 from limbeck.sources._encodings import judge
@@ -132,7 +132,7 @@ def told_below(
     counts = Counter(split_of_name.values())
     lines = [f"read: {', '.join(f'{count:,} {what} ({split})' for split, count in counts.items())}"]
     left = []
-    for path in sorted(islice(files_below(folder), MOST_TEXTS)):
+    for path in sorted(islice(paths_below(folder), MOST_TEXTS)):
         name = path.relative_to(folder).as_posix()
         is_read = name in split_of_name or name in beside
         if path.is_file() and not is_read and not is_hidden(name):

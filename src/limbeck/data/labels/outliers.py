@@ -11,6 +11,7 @@ import numpy as np
 
 from limbeck.core import wording
 from limbeck.sources import Row
+from limbeck.tasks.heads.number import Number
 
 # Of the labels, those between these quantiles are the bulk.
 BULK = (0.02, 0.98)
@@ -22,7 +23,9 @@ MOST_SHOWN = 3
 
 def far_numbers(rows: Sequence[Row], task: Any) -> list[str]:
     """A warning where some labels stretch the range of all; `rows`: of train."""
-    if task.likelihood != "gaussian" or not rows or "label" not in rows[0]:
+    # Of somebody else's task it is not known whether a label is a number.
+    has_numbers = issubclass(getattr(task, "head_type", object), Number)
+    if not has_numbers or not rows or "label" not in rows[0]:
         return []
     known = [(number, row["label"]) for number, row in enumerate(rows, 1)]
     values = np.array([np.nan if label is None else float(label) for _, label in known])

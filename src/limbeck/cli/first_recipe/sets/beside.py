@@ -50,7 +50,7 @@ def told_tests(guess: Guess, data: Path, known: Collection[Path]) -> list[str]:
     if "test" in guess.files or "test" in guess.counts or len(trains) != 1 or not is_table:
         return []
     train = trains[0]
-    files = without_notes(_files_below(data))
+    files = without_notes(_paths_below(data))
     beside = [
         file
         for file in files
@@ -68,7 +68,7 @@ def told_tests(guess: Guess, data: Path, known: Collection[Path]) -> list[str]:
     ]
 
 
-def _files_below(data: Path) -> list[Path]:
+def _paths_below(data: Path) -> list[Path]:
     """Files below a folder that are not hidden, in the order of their names."""
     # A listing of millions takes minutes.
     paths = sorted(islice(data.rglob("*"), MOST_FILES))
