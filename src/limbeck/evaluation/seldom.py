@@ -27,6 +27,8 @@ from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 MOST_LABELS = 10
 # Rows of other labels that stand for all of them.
 MOST_OTHERS = 100
+# Events of each label: missed, found, false.
+KINDS = 3
 # Numbers of added rows; what lies between is drawn as a line. At 95 % it is 3.8 of many rows.
 ADDED = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 25.0, 100.0])
 
@@ -160,20 +162,25 @@ def mean_of(seeds: Sequence[Sequence[Unseen]]) -> list[Unseen]:
 
 
 def unseen_of_difference(one: Sequence[Unseen], other: Sequence[Unseen]) -> list[Unseen]:
-    """What no row shows of one model that it does not show of the other, too, either way."""
-    return [
-        *(first for first, second in zip(one, other, strict=True) if is_unseen(first, second)),
-        *(
-            replace(second, moves=-second.moves)
-            for first, second in zip(one, other, strict=True)
-            if is_unseen(second, first)
-        ),
-    ]
+    """What no row shows of one model that it does not show of the other, too, either way.
 
-
-def is_unseen(event: Unseen, other: Unseen) -> bool:
-    """Whether no row shows an event of one model alone."""
-    return not (event.shows & ~other.shows).any()
+    A row of a label that one model finds and the other misses moves both: so many rows are found by
+    the one, and missed by the other. Both models' events come by labels (`events_of`).
+    """
+    found = []
+    for place in range(0, len(one), KINDS):
+        missed, right, false = one[place : place + KINDS]
+        other_missed, other_right, other_false = other[place : place + KINDS]
+        if not (right.shows & other_missed.shows).any():
+            found.append(replace(right, moves=right.moves - other_missed.moves))
+        if not (missed.shows & other_right.shows).any():
+            found.append(replace(missed, moves=missed.moves - other_right.moves))
+        # A row of another label that one answers so moves that one alone.
+        if not (false.shows & ~other_false.shows).any():
+            found.append(false)
+        if not (other_false.shows & ~false.shows).any():
+            found.append(replace(other_false, moves=-other_false.moves))
+    return found
 
 
 def never_shown(events: Sequence[Unseen]) -> Iterator[Unseen]:
