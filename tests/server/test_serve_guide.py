@@ -14,11 +14,11 @@ from limbeck.server.settings import read_settings
 
 pytest.importorskip("granian")
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
-SECTION = GUIDE.partition("\n## Serving\n")[2].partition("\n## ")[0]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
+def blocks(language: str, section: str = "Serving") -> list[str]:
+    text = GUIDE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -81,3 +81,13 @@ def test_the_settings_that_are_printed_are_settings(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
         assert "demo" in read_settings(path, [], {}).models
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("section", ["When the world has changed", "The Open Inference Protocol"])
+def test_what_is_printed_for_python_runs(section: str, folder: Path) -> None:
+    (program,) = blocks("py", section)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
