@@ -487,7 +487,7 @@ def test_a_runtime_that_opens_nothing_is_named(offer: Offer, tmp_path: Path) -> 
         open_graph(tmp_path, "mine", 1)
 
 
-@pytest.mark.parametrize("change", [lambda x: x * np.nan, lambda x: x + np.random.rand()])
+@pytest.mark.parametrize("change", [lambda x: x * np.nan, lambda x: x + 0.5 + np.random.rand()])
 def test_a_runtime_that_answers_otherwise_is_not_blamed_on_the_machine(
     change: Callable[[np.ndarray], np.ndarray], offer: Offer, tmp_path: Path
 ) -> None:

@@ -135,7 +135,8 @@ class Worker:
             self.judge()
             if time.monotonic() - self.looked > DRIFT_SECONDS:
                 self.looked = time.monotonic()
-                self.look_for_drift()
+                # Beside the requests: what was seen is put onto the disk.
+                await asyncio.to_thread(self.look_for_drift)
 
     async def take_up(self, app: Application) -> None:
         """Open what the plan names, beside the requests, and then answer by it."""
