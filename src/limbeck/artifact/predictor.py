@@ -158,7 +158,11 @@ class Predictor:
     def logits(self, row: Row) -> np.ndarray:
         """(W, V) logits of one row as the graph gives them, without temperature and bias; 0 where a
         word was cut off because its text is too long."""
-        return run_batch(self.graph, [self.encoded(row)], self.task.padding)[0]
+        return self.computed(self.encoded(row))
+
+    def computed(self, encoded: Encoded) -> np.ndarray:
+        """(W, V) logits of one encoded row (`encoded`), as `logits` gives them."""
+        return run_batch(self.graph, [encoded], self.task.padding)[0]
 
     def batch_logits(self, encoded: Sequence[Encoded], batch_size: int) -> list[np.ndarray]:
         """The (W, V) logits of each row, run `batch_size` at a time where that changes no answer.

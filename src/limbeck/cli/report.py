@@ -1,5 +1,6 @@
 """`limbeck report`: the page of a run, its tables, and several runs beside each other."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,11 +27,11 @@ def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
     from limbeck.core.foreign import told_as
     from limbeck.reports import comparison, page
     from limbeck.reports import tables as of_report
-    from limbeck.reports.earlier import as_today
+    from limbeck.reports.earlier import as_today, unreadable
 
     found = {str(folder): read_report(folder) for folder in folders}
     # A file that somebody has written to, or that was cut off where that still makes JSON.
-    with told_as(unreadable):
+    with told_as(partial(unreadable, " ".join(found))):
         today = {name: as_today(each) for name, each in found.items()}
         if len(found) == 1:
             (name,) = found
@@ -48,19 +49,11 @@ def report(folders: Runs, tables: Tables = None, show: Open = False) -> None:
         for file in of_report.write(rows, tables):
             typer.echo(file)
     if len(found) == 1:
-        with told_as(unreadable):
+        with told_as(partial(unreadable, " ".join(found))):
             page.redraw(found[name], Path(name))
         typer.echo(Path(name) / "report.html")
     if show:
         open_pages(folders)
-
-
-def unreadable(reason: str) -> ValueError:
-    """The error of a report.json that is none, in part or as a whole."""
-    return ValueError(
-        f"a report.json that was named is no report of limbeck, or not a whole one ({reason}). "
-        "`limbeck run` writes it again"
-    )
 
 
 def read_report(folder: Path) -> dict[str, Any]:

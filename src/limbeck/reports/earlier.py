@@ -68,3 +68,11 @@ def gains(verdict: Json, *, is_cut: bool) -> list[Json]:
         row = {"name": name, "arm": arm, "control": control}
         found.append({**row, "gain": gain, "ci95": ends, "at_chance": False})
     return found
+
+
+def unreadable(place: str, reason: str) -> ValueError:
+    """The error of a report that is none, in part or as a whole. `place`: its file, or those of
+    which it is one."""
+    return ValueError(
+        f"{place}: no report of limbeck, or not a whole one ({reason}). Run the recipe again"
+    )

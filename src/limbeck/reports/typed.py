@@ -5,6 +5,7 @@ The dict is what report.json holds, unchanged; the attributes are read from it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from limbeck.core.foreign import told_as
 from limbeck.core.terminal.shell import quoted
 from limbeck.reports import tables
 from limbeck.reports.arms import arm_rows
-from limbeck.reports.earlier import as_today
+from limbeck.reports.earlier import as_today, unreadable
 from limbeck.reports.numbers import decimal
 from limbeck.reports.outcome import sentence
 
@@ -193,13 +194,7 @@ def read_report(folder: str | Path) -> Report:
     path = Path(folder)
     if path.name != REPORT or not path.is_file():
         path = figures_of(path)
-
-    def unreadable(reason: str) -> ValueError:
-        return ValueError(
-            f"{path}: no report of limbeck, or not a whole one ({reason}). Run the recipe again"
-        )
-
-    with told_as(unreadable):
+    with told_as(partial(unreadable, str(path))):
         return Report(as_today(read_json(path)))
 
 

@@ -2,13 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.answers import answer_keys
-from limbeck.artifact.batches import run_batch
 from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server import logs
 from limbeck.server.admin import Admin
@@ -32,8 +31,6 @@ from limbeck.server.v2.request import HEADER, header_length, parse
 from limbeck.server.v2.response import encode
 
 BYTES = "application/octet-stream"
-# Of the same address, whichever worker: (request) -> answer.
-Handler = Callable[[Request], Awaitable[Answer]]
 
 
 class Application:
@@ -44,7 +41,6 @@ class Application:
         models: open; another table takes its place when the plan changes.
         engine: computes. meters: count. access: lets in.
         folder: of the server, where the plan lies.
-        name: of the worker, which the ids of requests begin with.
     """
 
     def __init__(
@@ -245,8 +241,9 @@ class Application:
             # Of tensors there is no row that could be answered, or scored, once more.
             self.meters.count_rows(model.name, version.name, len(answered.logits), 0)
         else:
-            for row, answer in zip(answered.rows, answered.answers, strict=True):
-                version.drift.add(row, version.predictor.encoded(row), answer)
+            counted = zip(answered.rows, answered.encoded, answered.answers, strict=True)
+            for each in counted:
+                version.drift.add(*each)
             self.after(model, version, answered.rows, answered.answers)
         if length is None:
             return Answer(content)
@@ -287,8 +284,7 @@ def answer_of(version: Version, raw: Any) -> dict[str, Any]:
     predictor = version.predictor
     row = predictor.row(raw)
     encoded = predictor.encoded(row)
-    (logits,) = run_batch(predictor.graph, [encoded], predictor.task.padding)
-    answer = predictor.answer(row, logits)
+    answer = predictor.answer(row, predictor.computed(encoded))
     version.drift.add(row, encoded, answer)
     return answer
 

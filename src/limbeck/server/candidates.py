@@ -5,7 +5,6 @@ begin anew when the plan changes.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,6 @@ class Shadow:
     def __init__(self, engine: Engine, meters: Meters) -> None:
         self.engine = engine
         self.meters = meters
-        self.waiting: deque[int] = deque()
 
     def see(
         self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]

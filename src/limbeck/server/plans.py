@@ -13,7 +13,7 @@ FOLDER/artifacts/3f2a91c07b1e/...
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -134,21 +134,17 @@ class Shelf:
             shutil.rmtree(unfinished, ignore_errors=True)
         return version
 
-    def standing(self, hosted: Hosted) -> Standing:
-        """The versions of a model of the settings. Raises ValueError for a folder that is none."""
-        standing = Standing(live=self.take_up(hosted.folder))
-        if hosted.candidate:
-            version = self.take_up(hosted.candidate.folder)
-            standing = standing.tried(version, hosted.candidate)
-        return standing
 
-    def tidy(self) -> None:
-        """Remove the files of versions that the plan does not name."""
-        with self.lock:
-            named = {each for model in self.plan().models.values() for each in model.versions}
-            for path in (self.folder / ARTIFACTS).iterdir():
-                if path.name not in named and not path.name.endswith(".tmp"):
-                    shutil.rmtree(path, ignore_errors=True)
+def standing_of(hosted: Hosted, version_of: Callable[[Path], str]) -> Standing:
+    """The versions of a model of the settings.
+
+    version_of: takes a folder up, at once (`Shelf.take_up`) or once it was verified. Raises
+    ValueError where that does.
+    """
+    standing = Standing(live=version_of(hosted.folder))
+    if hosted.candidate:
+        standing = standing.tried(version_of(hosted.candidate.folder), hosted.candidate)
+    return standing
 
 
 def acted(standing: Standing, action: str) -> Standing:

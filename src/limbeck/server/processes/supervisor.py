@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.server import logs
-from limbeck.server.plans import Plan, Shelf, Standing
+from limbeck.server.plans import Plan, Shelf, standing_of
 from limbeck.server.processes.board import READY, Board
 from limbeck.server.processes.sockets import let_nobody_in, listening_socket
 from limbeck.server.processes.task import BOARD, MISTAKE, Task, verifying, working
 from limbeck.server.requests.access import read_tokens
-from limbeck.server.settings import Hosted, Settings
+from limbeck.server.settings import Settings
 
 # A worker that dies is started anew at once, and one that dies young after a pause, twice as long
 # each time: a model that kills its process would else take all of the machine.
@@ -60,7 +60,9 @@ class Supervisor:
         self.folder = folder
         self.shelf = Shelf(folder)
         # Copied now: a worker that is started in a month finds what was served from the start.
-        models = {name: self.shelf.standing(each) for name, each in settings.models.items()}
+        models = {
+            name: standing_of(each, self.shelf.take_up) for name, each in settings.models.items()
+        }
         self.shelf.write(Plan(generation=1, models=models))
         if settings.tokens:
             read_tokens(settings.tokens)
@@ -167,7 +169,9 @@ class Supervisor:
         """Read settings and artifacts anew; where one is broken, all goes on as it was."""
         try:
             settings = self.reread()
-            standing = {name: self.verified(each) for name, each in settings.models.items()}
+            standing = {
+                name: standing_of(each, self.verified) for name, each in settings.models.items()
+            }
             if settings.tokens:
                 read_tokens(settings.tokens)
         except (ValueError, OSError) as error:
@@ -183,16 +187,15 @@ class Supervisor:
             for name in set(models) - set(standing):
                 del models[name]
 
-    def verified(self, hosted: Hosted) -> Standing:
-        """The versions of a model, each opened by a process of its own. Raises ValueError."""
-        folders = [hosted.folder] + ([hosted.candidate.folder] if hosted.candidate else [])
-        for folder in folders:
-            command = verifying(folder, self.folder, self.settings)
-            # It is opened by that process alone: no artifact can harm the one that watches.
-            found = subprocess.run(command, capture_output=True, text=True, check=False)
-            if found.returncode:
-                raise ValueError(found.stderr.strip()[-1000:])
-        return self.shelf.standing(hosted)
+    def verified(self, folder: Path) -> str:
+        """The version of an artifact that a process of its own has taken up and opened. Raises
+        ValueError for one that is refused."""
+        command = verifying(folder, self.folder, self.settings)
+        # It is opened by that process alone: no artifact can harm the one that watches.
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode:
+            raise ValueError(found.stderr.strip()[-1000:])
+        return found.stdout.strip()
 
     def stop(self) -> None:
         """Let nobody in any more, tell the workers to end, and wait until they have."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from limbeck.server.v2.interface import Interface
 from limbeck.sources import Row
+from limbeck.tasks import Encoded
 from limbeck.tasks.types import Answer, Array
 
 
@@ -14,13 +15,14 @@ from limbeck.tasks.types import Answer, Array
 class Answered:
     """What a model computed for a request.
 
-    `rows`: what was asked about, and `answers`: what `predict` answers to each; None and none where
-    the graph's tensors were sent. `logits`: (W, V) of each row, W = 1 unless a row has several
-    units.
+    `rows`: what was asked about, `encoded`: what was read of each, and `answers`: what `predict`
+    answers to it; None and none where the graph's tensors were sent. `logits`: (W, V) of each row,
+    W = 1 unless a row has several units.
     """
 
     interface: Interface
     rows: list[Row] | None
+    encoded: list[Encoded]
     answers: list[Answer]
     logits: list[Array]
 

@@ -1,7 +1,6 @@
 """Answer a request, a row at a step: between two steps a server has its turn."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from limbeck.server.v2.interface import Interface
 from limbeck.server.v2.outputs import check_outputs
 from limbeck.server.v2.request import InferRequest
 from limbeck.server.v2.rows import rows_of, tensors_of
+from limbeck.sources import Row
 from limbeck.tasks.types import Array
 
 
@@ -24,31 +24,39 @@ def infer(request: InferRequest, interface: Interface) -> Iterator[Answered | No
     """
     tensors = tensors_of(request, interface)
     check_outputs(request, interface, has_rows=tensors is None)
-    is_rows = tensors is None
     parts = rows_of(request, interface) if tensors is None else rows_apart(tensors)
-    answered = Answered(interface, [] if is_rows else None, [], [])
+    answered = Answered(interface, [] if tensors is None else None, [], [], [])
     for place, part in enumerate(parts):
         try:
-            logits = logits_of(part, interface, is_row=is_rows)
+            if answered.rows is None:
+                answered.logits.append(logits_of(part, interface))
+            else:
+                add_row(answered, answered.rows, part)
         except ValueError as error:
             # Such as a text of which the tokenizer finds no token.
             raise InvalidRequest(f"row {place}: {error}") from None
-        answered.logits.append(logits)
         if answered.rows is not None:
             # Now, and not where the response is made: of many labels it takes its time.
-            answered.rows.append(part)
-            answered.answers.append(interface.predictor.answer(part, logits))
+            answer = interface.predictor.answer(answered.rows[-1], answered.logits[-1])
+            answered.answers.append(answer)
         # Not after the last one, whose answer need not wait.
         if place + 1 < request.num_rows:
             yield None
     yield answered
 
 
-def logits_of(part: Any, interface: Interface, *, is_row: bool) -> Array:
-    """(W, V) the logits of one row, or of one row of the graph's inputs (1, ...). Raises
-    InvalidRequest for inputs of which nothing can be computed."""
-    if is_row:
-        return interface.predictor.logits(part)
+def add_row(answered: Answered, rows: list[Row], row: Row) -> None:
+    """Compute a row. Raises ValueError where nothing can be read of it."""
+    predictor = answered.interface.predictor
+    encoded = predictor.encoded(row)
+    answered.logits.append(predictor.computed(encoded))
+    answered.encoded.append(encoded)
+    rows.append(row)
+
+
+def logits_of(part: dict[str, np.ndarray], interface: Interface) -> Array:
+    """(W, V) the logits of one row of the graph's inputs (1, ...). Raises InvalidRequest for inputs
+    of which nothing can be computed."""
     logits = interface.predictor.graph(part)
     # Such as of pixels of 1e38, which are finite and no picture's.
     if not np.isfinite(logits).all():
