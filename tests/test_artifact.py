@@ -2,11 +2,11 @@
 
 import errno
 import io
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import foreign_runtime
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -47,21 +47,13 @@ class Table:
 
         return run
 '''
-ENTRY_POINTS = "[limbeck.runtimes]\ntable = table_runtime:Table\n"
 
 
 @pytest.fixture(autouse=True)
 def table_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package with the runtime, for this process and for those that it starts."""
     site = tmp_path / "site"
-    (site / "table-1.dist-info").mkdir(parents=True)
-    (site / "table_runtime.py").write_text(RUNTIME)
-    (site / "table-1.dist-info" / "METADATA").write_text("Name: table\nVersion: 1\n")
-    (site / "table-1.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(site)
-    paths = [str(site), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    sys.modules.pop("table_runtime", None)
+    foreign_runtime.install(site, monkeypatch, name="table", target="Table", source=RUNTIME)
 
 
 def task() -> TextClassification:

@@ -1,9 +1,8 @@
 """A small artifact of any task, whose graph is a product of numbers that a runtime of the test's own computes."""
 
-import os
-import sys
 from pathlib import Path
 
+import foreign_runtime
 import numpy as np
 import pytest
 from task_examples import EXAMPLES
@@ -44,7 +43,6 @@ class Products:
 
         return run
 '''
-ENTRY_POINTS = "[limbeck.runtimes]\nproducts = products_runtime:Products\n"
 # What the table of each task is multiplied with.
 KINDS = {
     "image-classification": "pixels",
@@ -58,14 +56,7 @@ DIMENSIONS = 6  # of a vector
 
 def install_products(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package with the runtime, for this process and for those that it starts."""
-    (site / "products-1.dist-info").mkdir(parents=True)
-    (site / "products_runtime.py").write_text(RUNTIME)
-    (site / "products-1.dist-info" / "METADATA").write_text("Name: products\nVersion: 1\n")
-    (site / "products-1.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(site)
-    paths = [str(site), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    sys.modules.pop("products_runtime", None)
+    foreign_runtime.install(site, monkeypatch, name="products", target="Products", source=RUNTIME)
 
 
 def write_model(

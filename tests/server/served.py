@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import foreign_runtime
 import numpy as np
 import pytest
 from task_examples import tokenizer_text
@@ -58,19 +59,11 @@ class Table:
 
         return run
 '''
-ENTRY_POINTS = "[limbeck.runtimes]\ntable = table_runtime:Table\n"
 
 
 def install_runtime(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package with the runtime, for this process and for those that it starts."""
-    (site / "table-1.dist-info").mkdir(parents=True)
-    (site / "table_runtime.py").write_text(RUNTIME)
-    (site / "table-1.dist-info" / "METADATA").write_text("Name: table\nVersion: 1\n")
-    (site / "table-1.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(site)
-    paths = [str(site), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    sys.modules.pop("table_runtime", None)
+    foreign_runtime.install(site, monkeypatch, name="table", target="Table", source=RUNTIME)
 
 
 def write_artifact(folder: Path, times: float = 1.0, validation: Sequence[str] = ()) -> Path:
@@ -127,7 +120,6 @@ class Served:
     process: subprocess.Popen
     port: int
     log: Path
-    children: list[int] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """One request by a connection of its own; `x_y` is the header `x-y`."""

@@ -3,6 +3,7 @@
 Needs the extra `browser`.
 """
 
+import ast
 import base64
 import io
 import json
@@ -175,7 +176,7 @@ def same_by_every_line(tab: Any, answer: Any, folder: Path) -> None:
     line = tab.locator("#line-curl").text_content()
     assert json.loads(run(["sh", "-c", line], folder)) == answer
     python = run([sys.executable, "-c", tab.locator("#line-Python").text_content()], folder)
-    assert eval(python, {}) == answer
+    assert ast.literal_eval(python) == answer
     if node := shutil.which("node"):
         script = tab.locator("#line-JavaScript").text_content()
         told = run([node, "--input-type=module", "-e", script], folder)

@@ -92,13 +92,15 @@ def test_predict_asks_a_server_as_it_asks_an_artifact(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "rows.csv"
-    table.write_text("id,text\n7,Ada lives in New York\n8,\n9,Ada\n")
+    # A column that is called as a part of the answer comes back, too.
+    table.write_text("id,text,model\n7,Ada lives in New York,x\n8,,y\n9,Ada,z\n")
     url = f"http://127.0.0.1:{served.port}/predict/towns"
     assert exit_status(["predict", "--url", url, str(table)]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each.get("label") for each in told] == ["place", None, "person"]
     assert [each.get("id") for each in told] == ["7", None, "9"]
     assert "error" in told[1] and told[0]["model"] == "towns"
+    assert told[0]["given_model"] == "x"
     out = tmp_path / "answers.csv"
     assert exit_status(["predict", "--url", url, str(table), "--out", str(out)]) == 0
     assert out.read_text().startswith("line,input,id,")

@@ -38,13 +38,18 @@ def answer_lines(
     one_by_one: answer after each batch, for who waits for it. Else as many rows are read ahead as
     are sorted by length (16 batches), which makes batches faster.
     """
-    taken = {*NAMES, *OF_DECISIONS, *answer_keys(predictor)}
+    taken = names_taken(answer_keys(predictor))
     remaining = iter(items)
     ahead = batch_size if one_by_one or batch_size == 1 else batch_size * SORTED_BATCHES
     while part := list(islice(remaining, ahead)):
         answers = _answered(predictor, part, batch_size)
         for item, answer in zip(part, answers, strict=True):
-            yield _line(item, answer, taken)
+            yield line_of(item, answer, taken)
+
+
+def names_taken(keys: Iterable[str]) -> set[str]:
+    """What no other column of a line may be called. keys: of the answers."""
+    return {*NAMES, *OF_DECISIONS, *keys}
 
 
 def answer_keys(predictor: Predictor) -> list[str]:
@@ -87,8 +92,9 @@ def _answered(predictor: Predictor, items: Sequence[Item], batch_size: int) -> l
     return answers
 
 
-def _line(item: Item, answer: Json, taken: set[str]) -> Json:
-    """An answer with its row's number, input and other columns."""
+def line_of(item: Item, answer: Json, taken: set[str]) -> Json:
+    """An answer with its row's number, input and other columns; one that is called as one of
+    `taken` becomes `given_NAME`."""
     line: Json = {"file": item.file} if item.file else {}
     line |= {"line": item.line, "input": item.shown}
     for name, value in item.others.items():

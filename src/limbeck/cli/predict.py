@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from limbeck.cli.answering import (
 )
 from limbeck.cli.options import Runtime, Threads, artifact_of, writable
 from limbeck.core.files import naming
+
+if TYPE_CHECKING:
+    from limbeck.artifact.rows.inputs import Item, Reading
 
 ArtifactOrSource = Annotated[
     Path | None,
@@ -75,37 +78,36 @@ class Predict:
 
     def __post_init__(self) -> None:
         """Answer. Raises ValueError for what cannot be opened at all."""
-        from limbeck.artifact import answers
-        from limbeck.artifact.rows.inputs import read_items
-
         suffix = checked_suffix(self.out)
         asked = ReadingOptions(self.form, self.columns, self.text, self.text_b, self.image)
-        if self.url:
-            from limbeck.server.client import Remote
-
-            source = self.source_of_url()
-            remote = Remote(self.url)
-            keys, may_abstain = remote.keys, "abstain" in remote.keys
-            reading = reading_of_server(remote, asked)
-        else:
-            source = self.source
-            predictor = opened(self.folder(), self.runtime, self.threads, self.batch)
-            keys = answers.answer_keys(predictor)
-            may_abstain = predictor.decision.threshold is not None
-            reading = reading_for(predictor, asked)
-        from_stdin = source in (None, "-")
-        items = read_items(source, sys.stdin.buffer if from_stdin else None, reading)
-        if self.url:
-            lines = remote.answer_lines(items)
-        else:
-            lines = answers.answer_lines(predictor, items, self.batch, one_by_one=from_stdin)
-        errors = Errors(may_abstain=may_abstain)
-        lines = errors.watched(lines)
-        written = answers.csv_lines(lines, keys) if suffix == ".csv" else answers.json_lines(lines)
-        write(written, self.out)
-        if self.url:
-            remote.close()
+        answering = self.by_server(asked) if self.url else self.by_artifact(asked)
+        errors = Errors(may_abstain=answering.may_abstain)
+        lines = errors.watched(answering.lines)
+        write(texts_of(lines, suffix, answering.keys), self.out)
         errors.tell()
+
+    def by_artifact(self, asked: ReadingOptions) -> "Answering":
+        """The answers of an artifact of this machine. Raises ValueError."""
+        from limbeck.artifact.answers import answer_keys, answer_lines
+
+        predictor = opened(self.folder(), self.runtime, self.threads, self.batch)
+        items = items_of(self.source, reading_for(predictor, asked))
+        one_by_one = is_standard_input(self.source)
+        return Answering(
+            answer_lines(predictor, items, self.batch, one_by_one=one_by_one),
+            answer_keys(predictor),
+            predictor.decision.threshold is not None,
+        )
+
+    def by_server(self, asked: ReadingOptions) -> "Answering":
+        """The answers of a server's model. Raises ValueError."""
+        from limbeck.server.client import Remote
+
+        assert self.url is not None
+        source = self.source_of_url()
+        remote = Remote(self.url)
+        items = items_of(source, reading_of_server(remote, asked))
+        return Answering(remote.answer_lines(items), remote.keys, "abstain" in remote.keys)
 
     def folder(self) -> Path:
         """The artifact's folder. Raises ValueError where none is named."""
@@ -121,6 +123,34 @@ class Predict:
                 f"many: `limbeck predict --url {self.url} {self.artifact}`"
             )
         return None if self.artifact is None else str(self.artifact)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Lines of answers as they come, the keys that one may have, and whether it may abstain."""
+
+    lines: Iterator[dict[str, Any]]
+    keys: list[str]
+    may_abstain: bool
+
+
+def is_standard_input(source: str | None) -> bool:
+    """Whether what is to be answered comes from there."""
+    return source in (None, "-")
+
+
+def items_of(source: str | None, reading: "Reading") -> "Iterator[Item]":
+    """The rows to answer. Raises ValueError where there is no such file."""
+    from limbeck.artifact.rows.inputs import read_items
+
+    return read_items(source, sys.stdin.buffer if is_standard_input(source) else None, reading)
+
+
+def texts_of(lines: Iterable[dict[str, Any]], suffix: str, keys: list[str]) -> Iterator[str]:
+    """Lines of answers as those of a file of a suffix."""
+    from limbeck.artifact import answers
+
+    return answers.csv_lines(lines, keys) if suffix == ".csv" else answers.json_lines(lines)
 
 
 @dataclass

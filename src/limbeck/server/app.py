@@ -204,15 +204,19 @@ class Application:
         self.access.require_admin(request.token)
         return await self.admin.change(request)
 
-    async def predict(self, request: Request) -> Answer:
-        """Answers to the inputs of a body, each with the model and version it comes from."""
+    async def received(self, request: Request) -> tuple[Model, Version, bytes, float]:
+        """What a request asks (`asked`), its body, and the moment until which it may take: what
+        reading takes is a part of it. Raises Refused."""
         began = time.monotonic()
         model, version = self.asked(request)
-        seconds = request.seconds()
-        body = await request.body()
+        until = began + request.seconds()
+        return model, version, await request.body(), until
+
+    async def predict(self, request: Request) -> Answer:
+        """Answers to the inputs of a body, each with the model and version it comes from."""
+        model, version, body, until = await self.received(request)
         inputs, is_one = inputs_of(request, body, version.predictor)
-        # What reading took is a part of what the request may take.
-        left = max(0.0, seconds - (time.monotonic() - began))
+        left = max(0.0, until - time.monotonic())
         try:
             answers = await self.engine.compute(answers_of(version, inputs), left, version.name)
         except ValueError as error:
@@ -222,13 +226,10 @@ class Application:
 
     async def infer(self, request: Request) -> Answer:
         """Answers as tensors, by the Open Inference Protocol."""
-        began = time.monotonic()
-        model, version = self.asked(request)
-        seconds = request.seconds()
-        body = await request.body()
+        model, version, body, until = await self.received(request)
         try:
             asked = parse(body, header_length(request.header(HEADER) or None), request.limits)
-            left = max(0.0, seconds - (time.monotonic() - began))
+            left = max(0.0, until - time.monotonic())
             answered = await self.engine.compute(
                 infer(asked, version.interface), left, version.name
             )

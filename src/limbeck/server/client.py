@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from limbeck.artifact.answers import line_of, names_taken
 from limbeck.artifact.rows.inputs import Item
 from limbeck.core.files import read_at_most, require_file
 from limbeck.core.wording import json_kind
@@ -26,6 +27,8 @@ PATIENCE_SECONDS = 120.0
 MOST_TRIES = 20
 # Of an image's file; servers read less.
 MOST_IMAGE_BYTES = 100 << 20
+# What an answer says of where it comes from.
+ORIGIN = ("model", "version")
 JSON = {"content-type": "application/json"}
 
 
@@ -62,16 +65,14 @@ class Remote:
         self.needs_pair: bool = told["needs_pair"]
 
     def answer_lines(self, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-        """An answer, or an error, for every item, as `answers.answer_lines` gives them."""
-        for item in items:
-            line: dict[str, Any] = {"file": item.file} if item.file else {}
-            line |= {"line": item.line, "input": item.shown}
-            for name, value in item.others.items():
-                key = str(name)
-                while key in line or key in self.keys or key == "error":
-                    key = f"given_{key}"
-                line[key] = value
-            yield line | self.answer(item)
+        """An answer, or an error, for every item, as `answers.answer_lines` gives them; with the
+        last one the connection is closed."""
+        taken = names_taken([*self.keys, *ORIGIN])
+        try:
+            for item in items:
+                yield line_of(item, self.answer(item), taken)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the connection."""

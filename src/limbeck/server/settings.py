@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from limbeck.core import wording, yaml12
+from limbeck.server.processes.board import MODELS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -103,7 +104,8 @@ class Settings(Strict):
     - `drain_seconds`: the most that requests under way may take once the server is to stop.
     """
 
-    models: dict[str, Hosted]
+    # As many as have a place on the board.
+    models: Annotated[dict[str, Hosted], Field(max_length=MODELS)]
     runtime: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -165,6 +167,15 @@ def read_settings(config: Path | None, models: Sequence[str], told: dict[str, An
     return settings
 
 
+# The parts of settings by the key that they stand under.
+PARTS: dict[str, type[Strict]] = {
+    "limits": Limits,
+    "logs": Logs,
+    "candidate": Candidate,
+    "bounds": Bounds,
+}
+
+
 def mistakes(error: ValidationError, config: Path | None) -> list[str]:
     """A line for each mistake of settings: where it stands, and what is expected there."""
     lines = []
@@ -172,9 +183,11 @@ def mistakes(error: ValidationError, config: Path | None) -> list[str]:
         place = ".".join(str(part) for part in each["loc"])
         cure = each["msg"]
         if each["type"] == "extra_forbidden":
-            part: Any = Settings
-            known = list(part.model_fields)
-            cure = f"there is no such setting. {wording.suggest(str(each['loc'][-1]), known)}"
+            *_, above, key = ("", *map(str, each["loc"]))
+            # Below `models` stand names, and what is above a model's keys is one of them.
+            is_of_model = each["loc"][0] == "models"
+            part = PARTS.get(above, Hosted if is_of_model else Settings)
+            cure = f"there is no such setting. {wording.suggest(key, part.model_fields)}"
         lines.append(f"{config or 'serve'}: {place}: {cure}")
     return lines
 

@@ -5,6 +5,7 @@ headers, and hands over a scope and a protocol.
 """
 
 import asyncio
+import contextlib
 import math
 import re
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from limbeck.server.settings import Limits
 JSON = "application/json"
 # A body of so many bytes is taken in one piece: it is in a few packets.
 SMALL_BODY = 65_536
+# One that is too large is read to its end, up to so many bytes, before it is refused.
+DROPPED_BODY = 32 << 20
 Header = tuple[str, str]
 # version-trace-parent-flags
 TRACE = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -126,11 +129,13 @@ class Request:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 f"Content-Encoding {encoding[:40]}: bodies are read as they are. Send it plain",
             )
-        # Refused before a byte is read, where the length is told; the parser holds it to that.
+        # Refused without being kept, where the length is told; the parser holds it to that.
         told = self.header("content-length")
         length = int(told) if told.isdecimal() else None
         most = self.limits.body_bytes
         if length is not None and length > most:
+            if length <= DROPPED_BODY:
+                await self.drop_body()
             raise too_large(f"a body of {length:,} bytes: at most {most:,} are read")
         try:
             async with asyncio.timeout(self.limits.body_seconds) as patience:
@@ -144,6 +149,14 @@ class Request:
                 f"the body came too slowly: {self.limits.body_seconds:g} s, and a second more for "
                 f"each {self.limits.body_rate:,.0f} bytes, are waited for it",
             ) from None
+
+    async def drop_body(self) -> None:
+        """Read a body and keep nothing of it: who is still sending when the connection is closed
+        does not see why he was refused."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.body_seconds):
+                async for _ in self.protocol:
+                    pass
 
     async def large_body(self, patience: asyncio.Timeout) -> bytes:
         """A body of many pieces: each that comes gives it more time. Raises Refused."""
