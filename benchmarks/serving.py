@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 TICK = os.sysconf("SC_CLK_TCK")
-HEAD = "POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\r\n"
+HEAD = "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}\r\n"
 
 
 @dataclass
@@ -307,8 +307,8 @@ def slow(artifact: str, rows: str, count: int = 1000, seconds: float = 30.0) -> 
     with serving(artifact) as server:
 
         async def scene() -> Load:
-            head = b"POST /predict HTTP/1.1\r\nhost: a\r\nx: "
-            body = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n{"
+            head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\nx: "
+            body = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{"
             held = [
                 asyncio.create_task(hold(server.port, count, each, seconds))
                 for each in (head, body)

@@ -111,6 +111,34 @@ def test_addresses_and_methods(served: Served) -> None:
     assert served.ask("PUT", "/admin/models/towns", {"artifact": "x"}).status == 403
 
 
+def test_pages_of_elsewhere_are_refused(served: Served) -> None:
+    # A name that an attacker has mean 127.0.0.1 is still in `Host`.
+    for path in ("/", "/models.json", "/predict", "/v2/health/live", "/nothing", "/metrics"):
+        assert served.ask("GET", path, host="evil.example").status == 421
+    told = served.ask("POST", "/predict", {"text": TEXT}, host="evil.example:80")
+    assert told.status == 421 and "hosts" in told.json["error"]
+    # A form of any page may be sent here: text/plain is read as a text.
+    page = {"origin": "https://evil.example", "content_type": "text/plain"}
+    for method, path in (("POST", "/predict"), ("POST", "/v2/models/towns/infer")):
+        assert served.ask(method, path, TEXT, **page).status == 403
+    assert served.ask("PUT", "/admin/models/towns", {"artifact": "x"}, **page).status == 403
+    # No answer names an origin that may read it, and nothing is granted before (CORS).
+    granted = served.ask("OPTIONS", "/predict", origin="https://evil.example")
+    assert not [name for name in granted.headers if name.startswith("access-control")]
+    own = {"origin": f"http://localhost:{served.port}", "host": "localhost"}
+    assert served.ask("POST", "/predict", {"text": TEXT}, **own).json["label"] == "place"
+
+
+def test_with_tokens_any_name_may_be_asked_by(tmp_path: Path, artifact: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("shop aaaaaaaaaaaaaaaaaaaaaaaa\n")
+    with serving(tmp_path / "served", str(artifact), "--tokens", str(tokens)) as served:
+        elsewhere = {"host": "ml.example", "origin": "https://shop.example"}
+        assert served.ask("POST", "/predict", {"text": TEXT}, **elsewhere).status == 401
+        key = {"authorization": f"Bearer {'a' * 24}"}
+        assert served.ask("POST", "/predict", {"text": TEXT}, **elsewhere, **key).status == 200
+
+
 def test_a_request_has_an_id_and_a_log_no_text(served: Served) -> None:
     assert served.ask("POST", "/predict", {"text": TEXT}, x_request_id="mine").headers[
         "x-request-id"
@@ -146,7 +174,7 @@ def exchange(port: int, content: bytes, seconds: float = 5.0) -> bytes:
         b"GET /v2/health/live HTTP/1.1\r\nx: " + b"a" * 200_000 + b"\r\n\r\n",
         b"GET /v2/health/live HTTP/1.1\r\n" + b"a: b\r\n" * 2_000 + b"\r\n",
         b"POST /predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
-        b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\nrubbish\r\n\r\n",
+        b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\nrubbish\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused_and_the_next_is_served(served: Served, content: bytes) -> None:
@@ -160,8 +188,8 @@ def test_what_is_no_http_is_refused_and_the_next_is_served(served: Served, conte
 
 def test_http_1_0_and_pipelining(served: Served) -> None:
     assert b"200 OK" in exchange(served.port, b"GET /v2/health/live HTTP/1.0\r\n\r\n")
-    one = b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n"
-    last = b"GET /v2/health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+    one = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    last = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     assert exchange(served.port, one * 3 + last).count(b"200 OK") == 4
 
 
@@ -175,11 +203,9 @@ def test_slow_headers_and_bodies_are_cut(tmp_path: Path, artifact: Path) -> None
             b"HTTP/1.1 408",
         )
         assert exchange(served.port, b"", 10.0) == b""
-        head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{"
+        head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n{"
         assert b" 408 " in exchange(served.port, head, 10.0)
-        chunked = (
-            b"POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n"
-        )
+        chunked = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n"
         assert b" 408 " in exchange(served.port, chunked, 10.0)
         assert time.monotonic() - began < 15
         assert served.predict(text=TEXT).status == 200

@@ -57,6 +57,7 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
         ("limits: {queu: 1}", "limits.queu: there is no such setting. Did you mean `queue`"),
         ("models: {a: {foldr: x}}", "Did you mean `folder`"),
         ("port: many", "port: "),
+        ("hosts: ['http://ml.internal']", "hosts.0: "),
         ("port: 70000", "port: "),
         ("- a", "keys and values"),
         ("models: {}", "no model is named"),

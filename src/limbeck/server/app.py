@@ -18,6 +18,7 @@ from limbeck.server.meters import CONTENT_TYPE, Meters
 from limbeck.server.pages.site import Site
 from limbeck.server.requests.access import Access
 from limbeck.server.requests.asked import ROW_KEYS, inputs_of
+from limbeck.server.requests.hosts import Hosts
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.requests.routes import Routes
@@ -57,6 +58,7 @@ class Application:
         self.engine = engine
         self.meters = meters
         self.access = access
+        self.hosts = Hosts(settings.hosts)
         self.shadow = Shadow(engine, meters)
         self.tracing = Tracing(settings.tracing) if settings.tracing else None
         # It reads the plan itself: another worker may have changed it.
@@ -127,6 +129,10 @@ class Application:
     async def answer(self, request: Request) -> Answer:
         """The answer to a request, or its refusal."""
         try:
+            # Before anything is told: whether an address is there, too.
+            if self.access.tokens is None:
+                host, origin = request.header("host"), request.header("origin")
+                self.hosts.check(request.method, host, origin)
             handler, request.names, is_open = self.routes.find(request.method, request.path)
             # Before the body is read: strangers may not even send one.
             if not is_open:

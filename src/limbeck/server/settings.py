@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from limbeck.core import wording, yaml12
 from limbeck.server.processes.board import MODELS
 
+# Of a host, by name or by address, without scheme and port.
+HOST = r"^[A-Za-z0-9._-]+$"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -99,6 +101,8 @@ class Settings(Strict):
     - `workers`: processes, each of which computes one answer at a time. `threads`: of the CPU, for
       one answer.
     - `tokens`: the file of those that may ask (`access`). Any address but loopback needs one.
+    - `hosts`: names by which a server without tokens is called, beside those of this machine (a
+      proxy's in front of it): a request by another name is refused (`requests.hosts`).
     - `tracing`: the address of a collector of OpenTelemetry (OTLP over HTTP), which gets a span for
       each request.
     - `drain_seconds`: the most that requests under way may take once the server is to stop.
@@ -112,6 +116,7 @@ class Settings(Strict):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     tokens: Path | None = None
+    hosts: list[Annotated[str, Field(pattern=HOST)]] = []
     tracing: str | None = None
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     limits: Limits = Limits()

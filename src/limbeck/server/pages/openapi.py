@@ -68,9 +68,13 @@ def document(routes: Routes, models: Sequence[Model] | None, *, needs_token: boo
     # Last: by then every address is there, with the statuses that it names itself.
     for path, operations in found["paths"].items():
         needed = needs_token and path not in OPEN
-        for operation in operations.values():
+        for method, operation in operations.items():
             if "{" in path:
                 operation.setdefault("x-errors", []).append(405)
+            if not needs_token:
+                # By a foreign name, or of a foreign page (`requests.hosts`).
+                foreign = [421] if method == "get" else [403, 421]
+                operation.setdefault("x-errors", []).extend(foreign)
             add_refusals(operation, refusals, needs_token=needed)
     # One response for each status, which all operations refer to.
     responses = found["components"]["responses"]
