@@ -458,6 +458,11 @@ def test_the_status_has_what_was_counted(folder: Path, show: Show, tmp_path: Pat
         for _ in range(5):
             assert server.predict(text="Ada lives").status == 200
         assert server.ask("POST", "/predict", b"{").status == 400
+        # It is ready with its first worker; on a busy machine the second one takes seconds more.
+        until = time.monotonic() + 20
+        while server.ask("GET", "/status.json").json["workers"]["ready"] < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
         tab = show(server, "status")
         tab.wait_for_selector("#state:not([hidden])")
         facts = {
