@@ -216,7 +216,7 @@ def test_unknown_key(extra: str, start: str, hint: str) -> None:
         ),
         (
             "quantize: {activations: int8}\n",
-            "r.yaml:7:12: quantize.activations: Input should be 'uint8', 'uint8-dynamic' or 'float', not 'int8'",
+            "r.yaml:7:12: quantize.activations: Input should be 'uint8', 'uint8-dynamic', 'int8-dynamic' or 'float', not 'int8'",
         ),
         (
             "distill: {}\nverdict: {arms: [plain, kdd]}\n",

@@ -809,7 +809,7 @@ def test_groups_that_do_not_divide_are_refused_with_those_that_do() -> None:
 def test_groups_and_integer_products_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"no integer product takes a scale for each group of weights\. Leave `group` out",
+        match=r"no product of uint8 takes a scale for each group of weights\. Leave `group` out",
     ):
         plan_schemes(bert(), Quantize(group=16), "uint8")
     schemes = plan_schemes(

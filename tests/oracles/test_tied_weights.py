@@ -132,12 +132,12 @@ def test_what_lies_in_the_graph_is_what_the_converted_model_shares() -> None:
 def test_an_own_scheme_for_one_of_them_is_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"`head` and `table` share one weight, so its `weights` and `group` cannot be float, None for one and int8",
+        match=r"`head` and `table` share one weight, so its `weights`, `group` and `scale` cannot be float, None, float32 for one and int8",
     ):
         prepared(keep_float=["head"])
     with pytest.raises(
         ValueError,
-        match=r"cannot be int4, None for one and int8, None for the other\. Give both the same scheme",
+        match=r"cannot be int4, None, float32 for one and int8, None, float32 for the other\. Give both the same scheme",
     ):
         prepared(modules={"head": Scheme(weights="int4")})
     assert prepared(keep_float=["head", "table"]).head.weight is not None

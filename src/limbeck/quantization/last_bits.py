@@ -42,7 +42,8 @@ def move_last_bits(model: nn.Module, seed: int) -> nn.Module:
 
 def readers(model: nn.Module) -> list[nn.Module]:
     """What rounds activations: the static quantizers, and layers that find a range in each call."""
-    dynamic = [
-        module for module in model.modules() if isinstance(module, Quantized) and module.is_dynamic
-    ]
+    dynamic = []
+    for module in model.modules():
+        if isinstance(module, Quantized) and (module.is_dynamic or module.token_group):
+            dynamic.append(module)
     return [*activation_quantizers(model), *dynamic]

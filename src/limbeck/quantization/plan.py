@@ -111,6 +111,7 @@ def plan_schemes(model: nn.Module, quantize: Quantize, activations: str) -> dict
         weights=quantize.weights,
         activations=activations,
         group=quantize.group,
+        scale=quantize.scale,
     )
     schemes = dict.fromkeys(weights, base)
     # `keep_float` comes last, so that it wins over `modules`.
@@ -190,15 +191,19 @@ def check_tied(weights: Mapping[str, Weight], schemes: dict[str, Scheme]) -> Non
     first_holder: dict[int, str] = {}
     for name, weight in weights.items():
         other = first_holder.setdefault(id(weight.tensor), name)
-        stored = (schemes[name].weights, schemes[name].group)
-        stored_elsewhere = (schemes[other].weights, schemes[other].group)
+        stored = storage(schemes[name])
+        stored_elsewhere = storage(schemes[other])
         if stored != stored_elsewhere:
             raise ValueError(
-                f"quantize: `{name}` and `{other}` share one weight, so its `weights` and `group` "
-                f"cannot be {stored[0]}, {stored[1]} for one and {stored_elsewhere[0]}, "
-                f"{stored_elsewhere[1]} for the other. Give both the same scheme, or keep both "
-                "float"
+                f"quantize: `{name}` and `{other}` share one weight, so its `weights`, `group` and "
+                f"`scale` cannot be {stored} for one and {stored_elsewhere} for the other. Give "
+                "both the same scheme, or keep both float"
             )
+
+
+def storage(scheme: Scheme) -> str:
+    """What a scheme says of the stored weight: its format, its group and its scales."""
+    return f"{scheme.weights}, {scheme.group}, {scheme.scale}"
 
 
 def check_schemes(
@@ -234,10 +239,10 @@ def check_module(name: str, weight: Weight, scheme: Scheme) -> None:
         ValueError: with the name of the weight, and what to write instead.
     """
     module = weight.module
-    if scheme.activations == "uint8-dynamic" and isinstance(module, CONVOLUTIONS):
+    if scheme.activations.endswith("-dynamic") and isinstance(module, CONVOLUTIONS):
         raise ValueError(
             f"quantize: `{name}` is a convolution; its activations can be uint8 or float, "
-            "not uint8-dynamic"
+            f"not {scheme.activations}"
         )
     # What stays float can be anything.
     if scheme.weights == "float":
@@ -251,6 +256,11 @@ def check_module(name: str, weight: Weight, scheme: Scheme) -> None:
         raise ValueError(
             f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph "
             "holds. Name it in `keep_float`"
+        )
+    if scheme.scale == "float16" and not isinstance(module, (nn.Linear, nn.Embedding)):
+        raise ValueError(
+            f"quantize: `{name}` is of the type {type(module).__name__}; scales of float16 are "
+            "those of linear layers and tables. Name it in `keep_float`, or leave `scale` out"
         )
     is_floating = GRIDS[scheme.weights].is_floating
     if is_floating and scheme.activations != "float" and reads_by_codes(module):
@@ -275,9 +285,11 @@ def check_group(name: str, weight: Weight, group: int, activations: str) -> None
             f"quantize: `{name}`: {width} weights a channel are not whole groups of {group}. "
             f"Fitting: {some(fitting) or 'none'}"
         )
-    if activations != "float" and reads_by_codes(weight.module):
+    # Of int8-dynamic each group of what is read has a scale too: llama.cpp multiplies such.
+    has_kernel = activations in ("float", "int8-dynamic")
+    if not has_kernel and reads_by_codes(weight.module):
         raise ValueError(
-            f"quantize: `{name}`: no integer product takes a scale for each group of weights. "
-            "Leave `group` out, or quantize its weights alone (activations: float), which makes "
-            "it smaller, not faster"
+            f"quantize: `{name}`: no product of {activations} takes a scale for each group of "
+            "weights. Leave `group` out, or quantize its weights alone (activations: float), which "
+            "makes it smaller, not faster"
         )

@@ -167,6 +167,8 @@ def swap_weights(
                 rounding=rounding,
                 device=weight.device,
             )
+            if scheme.scale == "float16":
+                quantizers[id(weight)].keep_half()
         is_tied = num_holders[id(weight)] > 1
         swapped[name] = swap(model, name, flow, quantizers[id(weight)], is_tied=is_tied)
     return swapped
@@ -193,6 +195,9 @@ def connect_inputs(
             continue
         activations = schemes[name].activations
         module.is_dynamic = activations == "uint8-dynamic"
+        if activations == "int8-dynamic":
+            # In the groups of the weights, so that a kernel multiplies codes by codes within each.
+            module.token_group = schemes[name].group or module.weight.shape[-1]
         if activations != "uint8":
             continue
         made_quantized = outputs.get(maker_of.get(tensor, ""))

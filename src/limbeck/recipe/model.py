@@ -51,7 +51,8 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Group = Annotated[int, Field(ge=2, le=10**6)]
 Weight = Scheduled  # a number, or a schedule such as "linear(1.0, 0.5)"
 
-Activations = Literal["uint8", "uint8-dynamic", "float"]
+Activations = Literal["uint8", "uint8-dynamic", "int8-dynamic", "float"]
+ScaleFormat = Literal["float32", "float16"]
 WeightFormat = Literal[
     "int8", "int7", "int4", "int3", "int2", "ternary", "binary", "fp8-e4m3", "fp8-e5m2", "float"
 ]
@@ -289,11 +290,13 @@ class Scheme(Stage):
     """How the weights and the input of one module are stored.
 
     `group`: so many neighbouring weights share a scale; where left open, an output channel's do.
+    `scale`: the numbers that scales of weights are.
     """
 
     weights: WeightFormat = "int8"
     activations: Activations = "uint8"
     group: Group | None = None
+    scale: ScaleFormat = "float32"
 
 
 # What `when: train` takes where a recipe says nothing; after training these are chosen by trial.
@@ -309,8 +312,8 @@ class Quantize(ComponentStage):
 
     - `when`: `train` quantizes during the training, from the share `start` of the steps on;
       `after` calibrates the trained model with `calibration_rows` rows.
-    - `weights`, `activations`, `group`: as for one module. `activations` left open are static uint8
-      in training; after it dynamic uint8 for texts, and static for images.
+    - `weights`, `activations`, `group`, `scale`: as for one module. `activations` left open are
+      static uint8 in training; after it dynamic uint8 for texts, and static for images.
     - `attention`: what the two matrix products inside attention read.
     - `range`: how scales and zero points are found.
     - `rounding`: how weights reach their levels, with its own keys.
@@ -331,6 +334,7 @@ class Quantize(ComponentStage):
     activations: Activations | None = None
     attention: Literal["uint8", "float"] = "float"
     group: Group | None = None
+    scale: ScaleFormat = "float32"
     range: str | None = None
     rounding: str | None = None
     equalize: dict[str, dict[str, Any]] | None = None

@@ -153,6 +153,7 @@ def recipe_block(
         weights=settings.weights,
         activations=student.activations,
         group=settings.group,
+        scale=settings.scale,
     )
     unquantized = Scheme(weights="float", activations="float")
     weights = quantizable_weights(student.model())

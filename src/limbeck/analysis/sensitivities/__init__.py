@@ -152,13 +152,7 @@ def check_scores(name: str, scores: Any, judged: JudgedModel) -> None:
 def fitted(layer: Quantized, form: str) -> FakeQuantizer:
     """A quantizer of the layer's weight in another format, fitted with the range of the recipe."""
     of_layer = layer.quantizer
-    quantizer = FakeQuantizer(
-        GRIDS[form],
-        of_layer.range_class,
-        of_layer.groups,
-        rounding=of_layer.rounding,
-        device=layer.weight.device,
-    )
+    quantizer = of_layer.alike(GRIDS[form])
     # In training a rounding may draw, and gradients would be kept.
     quantizer.eval()
     with torch.no_grad():

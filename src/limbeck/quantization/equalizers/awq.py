@@ -129,13 +129,7 @@ def output_error(
 
 def rounded(quantizer: FakeQuantizer, weight: Tensor) -> Tensor:
     """`weight` on a grid fitted to it, of the format and range that `quantizer` has."""
-    fresh = FakeQuantizer(
-        quantizer.grid,
-        quantizer.range_class,
-        quantizer.groups,
-        rounding=quantizer.rounding,
-        device=weight.device,
-    )
+    fresh = quantizer.alike(quantizer.grid)
     # In training a rounding may draw.
     fresh.eval()
     with torch.no_grad():

@@ -47,7 +47,7 @@ class Smoothquant:
             raise ValueError(
                 "quantize.equalize: smoothquant finds no linear layer whose activations are "
                 "quantized where it reads them. "
-                "Leave it out, or quantize activations (uint8 or uint8-dynamic)"
+                "Leave it out, or quantize activations (uint8, uint8-dynamic or int8-dynamic)"
             )
         arrange_scales(KEY, found)
 
@@ -80,7 +80,7 @@ class Smoothquant:
 
 def reads_integers(layer: QuantizedLinear) -> bool:
     """Whether the layer's inputs are quantized where it reads them."""
-    return layer.is_dynamic or layer.input is not None
+    return layer.is_dynamic or bool(layer.token_group) or layer.input is not None
 
 
 def largest(rows: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ With t = x / s + z, the gradients are:
 - dx^/dx = 1 inside the grid, 0 outside (straight-through; Bengio et al., 2013, arXiv 1308.3432).
 - dx^/d log(s) = s (c - z - [inside] (t - z)) / sqrt(n Q_P) (LSQ, Esser et al., 2020,
   arXiv 1902.08153, equation 3 and section 2.2, times s since the parameter is its logarithm). n is
-  the number of values that share the scale, Q_P the grid's highest level.
+  the number of values that share the scale, Q_P the grid's highest level. Where s is to be an fp16
+  number, perhaps below 0, it is one in the forward pass already (`half_scales`).
 
 Inside reaches half a step beyond the outermost levels, for `binary` to 2 s. BinaryConnect
 (Courbariaux et al., 2015, arXiv 1511.00363, section 2.4) and XNOR-Net (arXiv 1603.05279, section
@@ -33,10 +34,11 @@ from torch import Tensor, nn
 
 from limbeck.core import registry
 from limbeck.core.contract import place, wrong_return
-from limbeck.core.grids import Grid
+from limbeck.core.grids import GRIDS, Grid
 from limbeck.models.processes import row_share
 from limbeck.quantization.affine import dequantize, quantize
 from limbeck.quantization.grids_torch import nearest_level
+from limbeck.quantization.half_scales import HalfScale, signs
 from limbeck.quantization.host_copy import HostCopy
 from limbeck.quantization.ranges import Fit, Range
 from limbeck.quantization.roundings import Rounding, levels_of
@@ -48,10 +50,10 @@ MARGIN = 1e-6
 
 
 class StraightThrough(torch.autograd.Function):
-    """(x, log_scale, zero_point, grid, to_levels) -> x^, of the shape of x.
+    """(x, scale, zero_point, grid, to_levels) -> x^, of the shape of x.
 
-    `log_scale` and `zero_point` broadcast against x; `to_levels` rounds x / scale, to the nearest
-    level where it is None.
+    `scale` and `zero_point` broadcast against x; `to_levels` rounds x / scale, to the nearest level
+    where it is None. The gradient of `scale` is LSQ's, times 1 / sqrt(n Q_P).
 
     What this costs are passes over memory, and in PyTorch's CPU kernels a pass that makes or reads
     booleans costs as much as twenty others. So `passed` tells what is inside the grid without any,
@@ -62,13 +64,12 @@ class StraightThrough(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        log_scale: Tensor,
+        scale: Tensor,
         zero_point: Tensor,
         grid: Grid,
         to_levels: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         # 1. The codes, less their zero point.
-        scale = log_scale.exp()
         steps = x / scale
         levels = to_levels(steps) if to_levels else nearest_level(steps, grid)
         levels.add_(zero_point)
@@ -95,12 +96,12 @@ class StraightThrough(torch.autograd.Function):
         _, needs_scale, needs_zero_point, *_ = ctx.needs_input_grad
         if not needs_scale:
             return to_x, None, None, None, None
-        factor = scale * ctx.gradient_scale
-        to_log_scale = (slope * gradient).sum_to_size(scale.shape) * factor
+        to_scale = (slope * gradient).sum_to_size(scale.shape) * ctx.gradient_scale
         to_zero_point = None
         if needs_zero_point:
+            factor = scale * ctx.gradient_scale
             to_zero_point = (to_x - gradient).sum_to_size(scale.shape) * factor
-        return to_x, to_log_scale, to_zero_point, None, None
+        return to_x, to_scale, to_zero_point, None, None
 
 
 def passed(values: Tensor, levels: Tensor, grid: Grid) -> Tensor:
@@ -162,8 +163,9 @@ class FakeQuantizer(nn.Module):
         rounding: how a weight reaches the grid; to the nearest level where left out.
         device: where its state lies; the CPU where left out.
 
-    Checkpoints hold `log_scale` (G), `zero` (G), the flag `calibrated`, and where it is learned
-    `offset` (1), the zero point as a share of the grid from 0 to 1.
+    Checkpoints hold `log_scale` (G), `zero` (G), the flag `calibrated`, where it is learned
+    `offset` (1), the zero point as a share of the grid from 0 to 1, and `sign` (G), 1 or -1, where
+    scales are fp16 numbers.
 
     Example:
         >>> from limbeck.core.grids import GRIDS
@@ -177,6 +179,7 @@ class FakeQuantizer(nn.Module):
     """
 
     zero: Tensor
+    sign: Tensor | None
     calibrated: Tensor
 
     def __init__(
@@ -211,11 +214,35 @@ class FakeQuantizer(nn.Module):
             self.offset = nn.Parameter(torch.zeros(groups, device=device))
         if self.offset is not None or self.clipped_only:
             assert groups == 1, "offsets and bounds are those of whole tensors"
+        self.register_buffer("sign", None)
         calibrated = torch.zeros((), dtype=torch.bool, device=device)
         self.register_buffer("calibrated", calibrated)
         # What every step asks of the two buffers, kept where asking costs no wait.
         self.calibrated_copy = HostCopy()
         self.zero_copy = HostCopy()
+
+    def keep_half(self) -> None:
+        """Keep scales on fp16's numbers, signed where that gains (`half_scales`)."""
+        assert self.grid.symmetric, "a sign turns the values of a grid around zero"
+        self.sign = torch.ones_like(self.zero)
+
+    def alike(self, grid: Grid) -> "FakeQuantizer":
+        """One that is not fitted yet, of the same kind on another grid."""
+        quantizer = FakeQuantizer(
+            grid,
+            self.range_class,
+            self.groups,
+            rounding=self.rounding,
+            device=self.zero.device,
+        )
+        if self.is_half:
+            quantizer.keep_half()
+        return quantizer
+
+    @property
+    def is_half(self) -> bool:
+        """Whether its scales are fp16 numbers."""
+        return self.sign is not None
 
     @property
     def is_calibrated(self) -> bool:
@@ -229,8 +256,16 @@ class FakeQuantizer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """(G), positive, without a gradient."""
-        return self.log_scale.detach().clamp_max(self.largest_log_scale).exp()
+        """(G), without a gradient; below 0 only where `sign` is."""
+        log_scale = self.log_scale.detach().clamp_max(self.largest_log_scale)
+        return self.scale_of(log_scale, self.sign)
+
+    def scale_of(self, log_scale: Tensor, sign: Tensor | None) -> Tensor:
+        """The scales that values are divided by, with their gradient; `sign` beside `log_scale`."""
+        if sign is None:
+            return log_scale.exp()
+        scale: Tensor = HalfScale.apply(log_scale, sign)
+        return scale
 
     @property
     def zero_point(self) -> Tensor:
@@ -249,8 +284,12 @@ class FakeQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # 1. Observe, or pass on what cannot be quantized yet.
         if self.observer is not None:
-            values = x.detach().float()
-            self.observer.observe(values.reshape(self.groups, -1))
+            values = x.detach().float().reshape(self.groups, -1)
+            if self.sign is not None:
+                # Turned, so that every range may fit a scale above 0. A weight is observed once.
+                self.sign.copy_(signs(values, self.grid))
+                values = values * self.sign.unsqueeze(1)
+            self.observer.observe(values)
             return x
         if not self.is_calibrated:
             return x
@@ -266,7 +305,9 @@ class FakeQuantizer(nn.Module):
         if self.clipped_only:
             rows = Clip.apply(rows, *self.bounds())
             log_scale = log_scale.detach()
-        rounded = StraightThrough.apply(rows, log_scale, zero_point, self.grid, self.to_levels)
+        sign = None if self.sign is None else self.sign.view(self.column)
+        scale = self.scale_of(log_scale, sign)
+        rounded = StraightThrough.apply(rows, scale, zero_point, self.grid, self.to_levels)
         return rounded.view(x.shape)
 
     def bounds(self) -> list[Tensor]:
@@ -392,6 +433,24 @@ def squared_bounds(model: nn.Module) -> Tensor:
         if module.is_calibrated:
             ends += module.bounds()
     return torch.cat(ends).square().sum() if ends else zero_on_device_of(model)
+
+
+def by_token(x: Tensor, group: int, *, is_half: bool) -> Tensor:
+    """x^ (..., D) as int8, symmetric, with a scale for each `group` neighbours of each token.
+
+    A row's answer then does not depend on its neighbours. With `is_half` the scale that codes are
+    multiplied by is an fp16 number, as in ggml's Q8_0 blocks, which llama.cpp makes of what it
+    multiplies. Straight-through in the backward pass.
+    """
+    groups = x.detach().unflatten(-1, (-1, group))
+    largest = groups.abs().amax(-1, keepdim=True)
+    # A group of zeros has no range; the smallest scale keeps 0 / scale finite.
+    scale = (largest / GRIDS["int8"].high).clamp_min(torch.finfo(torch.float32).tiny)
+    codes = torch.round(groups / scale)
+    # Codes are counted in the float32 scale, as ggml does, and mean multiples of the stored one.
+    stored = scale.half().float() if is_half else scale
+    rounded = (codes * stored).flatten(-2)
+    return x + (rounded - x).detach() if x.requires_grad else rounded
 
 
 def dynamic(x: Tensor, grid: Grid) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from limbeck.core.grids import GRIDS
 from limbeck.quantization import affine, grids_torch
-from limbeck.quantization.modules.fake import FakeQuantizer, dynamic
+from limbeck.quantization.modules.fake import FakeQuantizer, by_token, dynamic
 from limbeck.quantization.modules.recurrent import QuantizedMatrix
 from limbeck.quantization.modules.swap import (
     Quantized,
@@ -291,6 +291,8 @@ class IntegerLinear(Integer):
         bias = None if shift is None else shift.detach().clone()
         self.register_buffer("bias", bias)
         self.is_dynamic = source.is_dynamic
+        self.token_group = source.token_group
+        self.is_half = source.quantizer.is_half
 
     @property
     def weight(self) -> Tensor:
@@ -306,6 +308,8 @@ class IntegerLinear(Integer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.basis(x)
+        if self.token_group:
+            x = by_token(x, self.token_group, is_half=self.is_half)
         is_matrix = x.ndim == 2
         # ONNX Runtime turns a plain matrix product with a bias into a Gemm of floats: a product of
         # three axes stays one of integers.

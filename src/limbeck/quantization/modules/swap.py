@@ -19,6 +19,7 @@ from limbeck.quantization.affine import SMALLEST
 from limbeck.quantization.modules.fake import (
     FakeQuantizer,
     StraightThrough,
+    by_token,
     dynamic,
     zero_on_device_of,
 )
@@ -48,6 +49,8 @@ class Quantized(nn.Module):
         reads_codes: the tensor was already quantized where it was made (`QuantizedOutput`), so that
             it is not quantized again.
         is_dynamic: the range of the input is taken from each tensor anew.
+        token_group: of how many neighbours in each token the input's range is taken; None where it
+            is not taken so (`fake.by_token`).
         is_tied: another module holds the same weight and the same quantizer of it.
         basis: a change of basis of what is read, whose inverse the weights hold (`equalizers`);
             shared by all readers of the tensor.
@@ -62,6 +65,7 @@ class Quantized(nn.Module):
         self.input: FakeQuantizer | None = None
         self.reads_codes = False
         self.is_dynamic = False
+        self.token_group: int | None = None
         self.is_tied = False
         self.basis: nn.Sequential | None = None
         self.pair: tuple[Tensor, Tensor] | None = None
@@ -80,6 +84,8 @@ class Quantized(nn.Module):
         # Until the weight is calibrated all stays float, so that ranges are fitted to float values.
         if self.is_dynamic and self.quantizer.is_calibrated:
             return dynamic(x.float(), GRIDS["uint8"])
+        if self.token_group and self.quantizer.is_calibrated:
+            return by_token(x.float(), self.token_group, is_half=self.quantizer.is_half)
         if self.input is None or self.reads_codes:
             return x
         return self.input(x)
@@ -289,12 +295,15 @@ class QuantizedEmbedding(Quantized):
             return rows
         # The whole table through its quantizer would cost more than the rest of a small model, so
         # rows and scales are gathered first.
-        table_of_scales = self.quantizer.log_scale.view(len(self.weight), -1)
-        log_scale = functional.embedding(ids, table_of_scales)
-        num_groups = log_scale.shape[-1]
+        log_scale = self.gathered(ids, self.quantizer.log_scale)
+        sign = self.quantizer.sign
+        scale = self.quantizer.scale_of(
+            log_scale, None if sign is None else self.gathered(ids, sign)
+        )
+        num_groups = scale.shape[-1]
         rounded = StraightThrough.apply(
             rows.unflatten(-1, (num_groups, -1)),
-            log_scale.unsqueeze(-1),
+            scale.unsqueeze(-1),
             # The formats of weights are symmetric: the zero point is 0 in every group.
             self.quantizer.zero[:1],
             self.quantizer.grid,
@@ -303,6 +312,10 @@ class QuantizedEmbedding(Quantized):
         rounded = rounded.flatten(-2)
         self.remember(rounded, rows)
         return rounded
+
+    def gathered(self, ids: Tensor, by_group: Tensor) -> Tensor:
+        """(..., groups of a row) what each group (G) of the rows `ids` has."""
+        return functional.embedding(ids, by_group.view(len(self.weight), -1))
 
 
 class QuantizedConvolution(Normed):
