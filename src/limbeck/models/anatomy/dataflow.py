@@ -26,6 +26,7 @@ class Flow:
     `uses`: by tensor, how many operations, of modules or not, take it.
     `calls`: by module, how often it ran.
     `ranks`: by tensor, its number of axes.
+    `factors`: by tensor, the two of the same shape whose product it is, value by value.
     """
 
     reads: dict[str, int] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Flow:
     uses: Counter[int] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     ranks: dict[int, int] = field(default_factory=dict)
+    factors: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def reader(
         self,
@@ -61,15 +63,24 @@ def is_usual(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
+PRODUCTS = (torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__)
+
+
 class _Operations(TorchFunctionMode):
     """Calls `used` with every tensor of which an operation makes another.
 
-    An operation that hands a tensor on, or asks for its shape, does not use it.
+    An operation that hands a tensor on, or asks for its shape, does not use it. `multiplied` hears
+    of the two tensors of one shape that are multiplied, and of their product.
     """
 
-    def __init__(self, used: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        used: Callable[[Key], None],
+        multiplied: Callable[[list[Tensor], Tensor], None],
+    ) -> None:
         super().__init__()
         self.used = used
+        self.multiplied = multiplied
 
     def __torch_function__(
         self,
@@ -87,6 +98,10 @@ class _Operations(TorchFunctionMode):
             for key in dict.fromkeys(given):
                 if key not in made:
                     self.used(key)
+        if function in PRODUCTS:
+            factors = list(tensors_in(args))
+            if [factor.shape for factor in factors] == [result.shape] * 2:
+                self.multiplied(factors, result)
         return result
 
 
@@ -128,6 +143,11 @@ class _Watcher:
         """An operation takes this tensor."""
         if key in self.numbers:
             self.flow.uses[self.numbers[key]] += 1
+
+    def multiplied(self, factors: list[Tensor], product: Tensor) -> None:
+        """Two tensors are multiplied, value by value."""
+        left, right = map(self.number, factors)
+        self.flow.factors[self.number(product)] = (left, right)
 
     def before(self, name: str) -> Callable[..., None]:
         """The hook before a module runs."""
@@ -177,7 +197,7 @@ def watch(model: nn.Module, forward: Callable[[nn.Module], Any]) -> Flow:
             handles.append(module.register_forward_hook(watcher.after(name), with_kwargs=True))
     was_training = model.training
     try:
-        with torch.no_grad(), _Operations(watcher.used):
+        with torch.no_grad(), _Operations(watcher.used, watcher.multiplied):
             forward(model.eval())
     finally:
         model.train(was_training)

@@ -1,9 +1,14 @@
 """A change of basis of what linear layers read: x B with the weights W B^-T.
 
 B is a module under the rewrite's name in each reader's `basis`. Readers of one tensor share it, so
-that a runtime computes it once. A plain scale is held by the layer norm that makes the tensor
-instead, where nobody else reads it: then it costs nothing (Xiao et al., 2022, arXiv 2211.10438,
-section 4).
+that a runtime computes it once. A plain scale is held by what makes the tensor instead, where
+nobody else reads it: then it costs nothing. That is a norm with a weight (layer norm, RMS norm;
+Xiao et al., 2022, arXiv 2211.10438, section 4), or of a gated feed-forward the linear layer whose
+output is multiplied by the gate (AWQ's code, arXiv 2306.00978).
+
+A weight with scales of float16 goes into files that have no place for B: its tensors are those that
+such a maker can scale. What attention hands to its output projection is not among them: with keys
+and values shared by heads the authors' code leaves it out, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from limbeck.models.anatomy.dataflow import Flow, is_usual
+from limbeck.models.anatomy.dataflow import Flow
 from limbeck.quantization.equalizers._layers import untied_layers
 from limbeck.quantization.modules.swap import QuantizedLinear, find
 
@@ -23,11 +29,12 @@ class Site:
     """A tensor, and the quantized linear layers that read it in the same basis.
 
     layers: those layers by name.
-    norm: the layer norm that makes the tensor for them alone; None where there is none.
+    maker: the norm, or the linear layer, that makes the tensor for them alone and can scale it;
+        None where there is none.
     """
 
     layers: dict[str, QuantizedLinear]
-    norm: nn.LayerNorm | None
+    maker: Any
 
     @property
     def first(self) -> QuantizedLinear:
@@ -58,14 +65,15 @@ class Site:
         with torch.no_grad():
             for layer in self.layers.values():
                 layer.weight.mul_(scale)
-            # A scale is put only where no norm can hold it (`arrange_scales`).
+            # A scale is put only where no maker can hold it (`arrange_scales`).
             if isinstance(part, Scale):
                 part.factor.div_(scale)
                 return
-            assert self.norm is not None
-            self.norm.weight.div_(scale)
-            if self.norm.bias is not None:
-                self.norm.bias.div_(scale)
+            weight = self.maker.weight
+            # By output channel, of a linear layer too.
+            weight.div_(scale.view(-1, *[1] * (weight.ndim - 1)))
+            for bias in biases(self.maker):
+                bias.div_(scale)
 
 
 class Scale(nn.Module):
@@ -123,38 +131,74 @@ def sites(
         key = (flow.reads[name], *map(id, modules))
         group = readers.setdefault(key, {})
         group[name] = layer
-    makers = {tensor: name for name, tensor in flow.makes.items()}
     found = []
     for (tensor, *_), layers in readers.items():
-        maker = makers.get(tensor, "")
-        norm = _norm_for(model, flow, maker, list(layers))
-        found.append(Site(layers, norm))
+        maker = _maker_of(model, flow, tensor, list(layers))
+        if maker is not None or not next(iter(layers.values())).quantizer.is_half:
+            found.append(Site(layers, maker))
     return found
 
 
-def _norm_for(
-    model: nn.Module,
-    flow: Flow,
-    maker: str,
-    readers: Sequence[str],
-) -> nn.LayerNorm | None:
-    """The layer norm `maker`, if `readers` are all that use what it makes, and each ran once."""
-    norm: Any = find(model, maker) if maker else None
-    if norm is None or not is_usual(norm, (nn.LayerNorm,)) or norm.weight is None:
+def _maker_of(model: nn.Module, flow: Flow, tensor: int, readers: Sequence[str]) -> Any:
+    """What can scale a tensor in place of its `readers`; None where nothing can.
+
+    They are all that use it, and each of them ran once, as the maker did: of a module that runs
+    again the division would meet another tensor too.
+    """
+    if flow.uses[tensor] != len(readers) or any(flow.calls[name] != 1 for name in readers):
         return None
-    made = flow.makes[maker]
-    has_other_readers = flow.uses[made] != len(readers)
-    # Of a module that runs again, the division would meet another tensor too.
-    runs_once = all(flow.calls[name] == 1 for name in (maker, *readers))
-    return norm if runs_once and not has_other_readers else None
+    names = {made: name for name, made in flow.makes.items()}
+    # A factor stands for the product where nobody else uses it.
+    factors = [each for each in flow.factors.get(tensor, ()) if flow.uses[each] == 1]
+    for made in (tensor, *factors):
+        name = names.get(made)
+        if name is None or flow.calls[name] != 1:
+            continue
+        maker = find(model, name)
+        if made == tensor and scales_by_weight(maker):
+            return maker
+        is_linear = isinstance(maker, QuantizedLinear) and maker.norm is None
+        if made != tensor and is_linear and name in untied_layers(model, flow):
+            return maker
+    return None
+
+
+def biases(module: Any) -> list[Tensor]:
+    """The bias of a norm or a linear layer, in a list; none where it has none."""
+    return [parameter for key, parameter in module.named_parameters() if key == "bias"]
+
+
+def scales_by_weight(module: nn.Module) -> bool:
+    """Whether a norm's output is multiplied by its weight, channel by channel.
+
+    It is asked by experiment, since every family of models has an RMS norm of its own, and some
+    multiply by 1 + weight (Gemma). A batch norm has other moments to keep, and is none.
+    """
+    parameters = dict(module.named_parameters())
+    weight = parameters.get("weight")
+    is_norm = weight is not None and weight.ndim == 1 and parameters.keys() <= {"weight", "bias"}
+    if weight is None or not is_norm or any(True for _ in module.buffers()):
+        return False
+    # Powers of two change no digit of a float.
+    channels = torch.arange(len(weight), device=weight.device)
+    factor = 2.0 ** (channels % 3)
+    example = channels.add(1).sin().to(weight.dtype).view(1, 1, -1)
+    scaled = {key: parameter * factor for key, parameter in parameters.items()}
+    try:
+        with torch.no_grad():
+            expected = module(example) * factor
+            return torch.equal(functional_call(module, scaled, (example,)), expected)
+    # What reads something else than tokens: channels first, say.
+    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError, AssertionError):
+        return False
 
 
 def arrange_scales(key: str, found: Sequence[Site]) -> None:
-    """Put a `Scale` at each site where no layer norm can hold it.
+    """Put a `Scale` at each site where no maker can hold it.
 
     That is where others read the tensor too, and after another change of basis.
     """
     for site in found:
-        if site.norm is None or site.first.basis is not None:
+        if site.maker is None or site.first.basis is not None:
             weight = site.first.weight
             site.put(key, Scale(weight.shape[1], weight.device))

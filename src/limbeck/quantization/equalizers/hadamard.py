@@ -61,6 +61,12 @@ class Hadamard:
         """
         rotations: dict[int, Rotation] = {}
         for site in sites(model, flow):
+            if site.first.quantizer.is_half:
+                raise ValueError(
+                    f"quantize.equalize: hadamard: `{next(iter(site.layers))}` has scales of "
+                    "float16, and the files of such weights have no place for a rotation. Leave "
+                    "hadamard out, or `scale: float16`"
+                )
             size = self.size(site)
             if size == 1:
                 continue
