@@ -81,7 +81,8 @@ def gradient_sums(
         gradients = torch.autograd.grad(total, list(read.values()))
     sums = {}
     for (name, values), gradient in zip(read.items(), gradients, strict=True):
-        by_token = sums_of_parts(values.detach() * gradient, readers[name])
+        slopes = with_rows(values.detach() * gradient, batch)
+        by_token = sums_of_parts(slopes, readers[name])
         # The absolute value is taken of a row's sum, not of each token: a gate stands on all tokens
         # of a row at once.
         by_row = by_token.flatten(1, -2).sum(1)
@@ -106,7 +107,7 @@ def activation_sums(
     token_mask = batch.inputs.get("attention_mask")
     sums = {}
     for name, values in read.items():
-        by_token = sums_of_parts(values.abs(), readers[name])
+        by_token = sums_of_parts(with_rows(values.abs(), batch), readers[name])
         # Padding is computed like any token, and would be counted.
         if token_mask is not None:
             by_token = by_token * token_mask.unsqueeze(-1)
@@ -124,7 +125,7 @@ def run_reading(
     handles = []
     for name in names:
         hook = keep_input(name, read)
-        handles.append(reader(model, name).register_forward_pre_hook(hook))
+        handles.append(model.get_submodule(name).register_forward_pre_hook(hook))
     # Through `run_model`, so that the loss sees what it sees in training.
     outputs = run_model(model, batch)
     for handle in handles:
@@ -141,6 +142,14 @@ def keep_input(name: str, read: dict[str, Tensor]) -> Callable[..., None]:
         read[name] = values.requires_grad_() if torch.is_grad_enabled() else values
 
     return hook
+
+
+def with_rows(values: Tensor, batch: Batch) -> Tensor:
+    """(B, T, D) what a layer reads, which OPT's feed-forward part has as (B T, D)."""
+    num_rows = len(batch.mask)
+    # Of a model that reads one vector a row, those are rows already.
+    is_flat = values.ndim == 2 and len(values) != num_rows
+    return values.unflatten(0, (num_rows, -1)) if is_flat else values
 
 
 def sums_of_parts(values: Tensor, size: int) -> Tensor:

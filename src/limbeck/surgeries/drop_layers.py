@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.models.anatomy.dataflow import tensors_in
+from limbeck.models.anatomy.decoder import is_causal
 from limbeck.models.anatomy.layers import blocks, evenly
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of
@@ -168,6 +169,8 @@ def keep_layers(
 ) -> None:
     """Leave the other layers out, in place. `names`: of all layers; `kept`: their numbers."""
     layers = [student.get_submodule(names[index]) for index in kept]
+    for number, layer in enumerate(layers):
+        renumber(layer, number)
     list_name = names[0].rpartition(".")[0]
     student.set_submodule(list_name, nn.ModuleList(layers))
     # A model of transformers; our networks have no config.
@@ -178,9 +181,19 @@ def keep_layers(
             setattr(config, key, [values[index] for index in kept])
         count_layers(student, len(names), len(kept))
         keep_stages(config, len(names), len(kept))
-        # A model that generates finds its keys and values of earlier tokens by a layer's number
-        # among all; to classify it needs none.
-        config.use_cache = False
+        # A model that was made to generate and classifies here needs no keys and values of earlier
+        # tokens.
+        if not is_causal(student):
+            config.use_cache = False
+
+
+def renumber(layer: nn.Module, number: int) -> None:
+    """Let the modules of a layer know its number: by it a model that generates finds the keys and
+    values of earlier tokens."""
+    module: Any
+    for module in layer.modules():
+        if "layer_idx" in vars(module):
+            module.layer_idx = number
 
 
 def count_layers(student: Any, num_layers: int, num_kept: int) -> None:

@@ -1,5 +1,6 @@
-"""Keep the most important attention heads and feed-forward units of every layer of an encoder:
-really smaller matrices, each layer the same number.
+"""Keep the most important attention heads and feed-forward units of every layer: really smaller
+matrices, each layer the same number. Of a causal language model also the most important channels of
+the residual stream (`surgeries._decoder_width`); what follows is of encoders.
 
     a head    its rows of query, key and value, its columns of the output projection
     a unit    its row of the first feed-forward layer, its column of the second
@@ -22,9 +23,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from limbeck.models.anatomy.decoder import is_causal
 from limbeck.models.anatomy.layers import blocks
 from limbeck.models.anatomy.structure import put
 from limbeck.surgeries import Cut, Evidence
+from limbeck.surgeries._decoder_width import DecoderCut
 from limbeck.surgeries._encoder import EncoderLayer, PartGroup, layer_of
 from limbeck.surgeries._importance import importance, reader, wide
 from limbeck.surgeries.drop_layers import DropLayers
@@ -46,6 +49,10 @@ class PruneWidth:
 
     - `heads`, `intermediate`: how many of each layer's attention heads and feed-forward units to
       keep; all where one is left out.
+    - `key_value_heads`: of a causal language model whose heads share keys and values, how many of
+      these; as many as `heads` of whole groups have where it is left out.
+    - `hidden`: of a causal language model, how many channels of the residual stream; all where it
+      is left out. Multiples of 32 can be quantized in groups later.
     - `importance`: how those that stay are chosen: by `gradient`, how much the task's loss would
       change without them; by `activation`, how large their outputs are; or by `magnitude`, how
       large their weights are.
@@ -54,6 +61,8 @@ class PruneWidth:
 
     heads: int | None = None
     intermediate: int | None = None
+    key_value_heads: int | None = None
+    hidden: int | None = None
     importance: Literal["gradient", "activation", "magnitude"] = "gradient"
     layers: int | None = None
 
@@ -68,10 +77,19 @@ class PruneWidth:
 
         Raises ValueError for a layer that is built otherwise, and for more than there is to keep.
         """
-        if self.heads is None and self.intermediate is None:
+        asked = (self.heads, self.intermediate, self.key_value_heads, self.hidden)
+        if all(count is None for count in asked):
             raise ValueError(
                 "prune_width: say how many to keep: `heads`, `intermediate` or both. "
                 "For layers alone there is drop_layers"
+            )
+        if is_causal(teacher):
+            narrow = DecoderCut(*asked, self.importance).cut(teacher, evidence)
+            return self.with_layers(narrow, evidence)
+        if self.key_value_heads is not None or self.hidden is not None:
+            raise ValueError(
+                "prune_width: `key_value_heads` and `hidden` are of causal language models, and "
+                f"{type(teacher).__name__} is none. Cut `heads` or `intermediate`"
             )
         student = copy.deepcopy(teacher)
         layers = [layer_of(student, name) for name in blocks(student)]
@@ -84,6 +102,10 @@ class PruneWidth:
             tell_heads(student, layers, self.heads, kept_heads[layers[0].heads])
         if self.intermediate is not None:
             tell_units(student, self.intermediate)
+        return self.with_layers(student, evidence)
+
+    def with_layers(self, student: nn.Module, evidence: Evidence) -> Cut:
+        """A narrower student with `layers` of its layers."""
         # Layers go last: which heads count is judged in all of them.
         if self.layers is None:
             return Cut(student)
