@@ -67,17 +67,20 @@ class TokenizerJson:
             merges.append((first, second, first + second.removeprefix(prefix)))
         return merges
 
+    @property
+    def padding_id(self) -> int:
+        """The id that fills up texts; -1 where the file says none."""
+        padding = self.content["padding"]
+        return -1 if padding is None else int(padding["pad_id"])
+
     @cached_property
     def always_kept(self) -> set[int]:
         """Ids that stay whatever is seen.
 
-        Those up to padding's, of added tokens, mentioned by the post-processor, of the unknown
-        token, of single characters and of bytes.
+        Those of added tokens, mentioned by the post-processor, of the unknown token, of single
+        characters and of bytes.
         """
-        # Some models compute positions from the padding's id (RoBERTa: position = id of padding + 1
-        # + index), so it has to stay where it is, and with it all ids below.
-        kept = set(range(self.content["padding"]["pad_id"] + 1))
-        kept.update(mentioned(self.content.get("post_processor")))
+        kept = set(mentioned(self.content.get("post_processor")))
         kept.update(token["id"] for token in self.content["added_tokens"])
         for token, index in self.ids.items():
             if len(self.bare(token)) <= 1 or BYTE.fullmatch(token):
@@ -129,7 +132,9 @@ class TokenizerJson:
         for token in content["added_tokens"]:
             token["id"] = new_ids[token["id"]]
         padding = content["padding"]
-        padding["pad_id"] = new_ids[padding["pad_id"]]
+        # A file that does not pad has null there.
+        if padding is not None:
+            padding["pad_id"] = new_ids[padding["pad_id"]]
         content["post_processor"] = renumbered(content.get("post_processor"), new_ids)
         return json.dumps(content, ensure_ascii=False)
 

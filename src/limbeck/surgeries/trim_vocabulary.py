@@ -7,9 +7,10 @@ What stays:
 - every token that occurs in the training rows, at their full length, or in the lines of `corpus`;
 - special and added tokens, and the unknown one;
 - all single characters and bytes, so that any text can still be split;
-- the first ids, up to that of padding, which models expect where it was.
+- the first ids, up to that of padding, which encoders expect where it was.
 
-The tokens that stay get new ids, in their old order. Output layers stay as they are.
+The tokens that stay get new ids, in their old order. An output layer stays as it is, but that of a
+causal language model (`_causal_vocabulary`), which is the vocabulary's.
 
 A text that was seen is split into the same tokens as before, and gets the same answer. That is
 checked: where the smaller tokenizer splits a seen text otherwise, every token that is a part of
@@ -35,10 +36,12 @@ import torch
 from torch import nn
 
 from limbeck.data.paths import relocate
+from limbeck.models.anatomy.decoder import is_causal
 from limbeck.models.anatomy.structure import put
 from limbeck.models.torch_batches import move
 from limbeck.sources._files import Lines
 from limbeck.surgeries import Cut, Evidence
+from limbeck.surgeries._causal_vocabulary import trim_causal
 from limbeck.surgeries._embeddings import word_embeddings
 from limbeck.surgeries._tokenizer_json import TokenizerJson
 from limbeck.tasks.inputs.tokenized import open_tokenizer
@@ -70,6 +73,8 @@ class TrimVocabulary:
 
         Raises ValueError for a task without texts, or a tokenizer of a kind that is not known here.
         """
+        if is_causal(teacher):
+            return trim_causal(teacher, evidence, lines_of(self.files))
         if evidence.task.preprocess_file != "tokenizer.json":
             raise ValueError(
                 "trim_vocabulary: this task reads no texts, so there is no vocabulary to trim. "
@@ -96,11 +101,16 @@ class TrimVocabulary:
             content = evidence.task.content(row)
             is_pair = not isinstance(content, str) and "words" not in row
             yield from content if is_pair else [content]
-        for path in self.files:
-            lines = Lines(Path(path))
-            for line in lines:
-                lines.check()
-                yield line.strip()
+        yield from lines_of(self.files)
+
+
+def lines_of(files: Sequence[str]) -> Iterator[str]:
+    """The lines of some files, one after the other."""
+    for path in files:
+        lines = Lines(Path(path))
+        for line in lines:
+            lines.check()
+            yield line.strip()
 
 
 def trimmed(
@@ -117,7 +127,9 @@ def trimmed(
     """
     whole = TokenizerJson.parse(text)
     whole_pieces = list(pieces(text, texts))
-    wanted = wanted | whole.always_kept
+    # Some models compute positions from the padding's id (RoBERTa: position = id of padding + 1 +
+    # index), so it has to stay where it is, and with it all ids below.
+    wanted = wanted | whole.always_kept | set(range(whole.padding_id + 1))
     for ids in whole_pieces:
         wanted.update(ids)
     while True:
