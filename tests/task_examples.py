@@ -17,6 +17,7 @@ from limbeck.sources import Row
 from limbeck.tasks import Task
 from limbeck.tasks.heads.item_of_query import ItemOfQuery
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.inputs.dialogue import dialogue_file
 from limbeck.tasks.inputs.separate_texts import SeparateTextsInput
 from limbeck.tasks.joined import JoinedTask
 from limbeck.tasks.masked_lm import MaskedLm
@@ -24,6 +25,7 @@ from limbeck.tasks.multi_label_classification import MultiLabelClassification
 from limbeck.tasks.ranking import Ranking
 from limbeck.tasks.sentence_embedding import SentenceEmbedding
 from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_generation import TextGeneration
 from limbeck.tasks.text_regression import TextRegression
 from limbeck.tasks.token_classification import TokenClassification
 
@@ -74,6 +76,18 @@ VECTOR = SentenceEmbedding(["0 to 5"], tokenizer_text())
 RANKED = Ranking([], tokenizer_text())
 SEVERAL = MultiLabelClassification(["call", "move", "rest"], tokenizer_text())
 MASKED = MaskedLm([], tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")))
+CHAT = "{% for m in messages %}[CLS]{{ m.role }} {{ m.content }}[SEP]{% endfor %}{% if add_generation_prompt %}[CLS]assistant {% endif %}"
+DIALOGUE = TextGeneration(
+    [],
+    dialogue_file(
+        tokenizer_text(specials=("[UNK]", "[CLS]", "[SEP]", "[PAD]")),
+        chat_template=CHAT,
+        special_tokens={},
+        end_ids=[VOCABULARY.index("[SEP]")],
+        pad_id=PAD,
+        max_tokens=MAX_TOKENS,
+    ),
+)
 IMAGE = ImageClassification(
     ["cat", "dog", "eel"],
     json.dumps({"height": 6, "width": 5, "channels": 1, "mean": [0.25], "std": [0.5]}),
@@ -82,6 +96,10 @@ IMAGE = ImageClassification(
 
 def sentence(words: str, tags: str) -> Row:
     return {"words": words.split(), "tags": tags.split()}
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def picture(seed: int, label: str) -> Row:
@@ -199,6 +217,16 @@ EXAMPLES["masked-lm"] = (  # no two of them fit into one row of the model
         )
     ],
     "Ada lives in [MASK] York.",
+)
+EXAMPLES["text-generation"] = (  # each of them fits into one row of the model
+    DIALOGUE,
+    [
+        {"messages": [said("user", "Ada"), said("assistant", "lives in New York")]},
+        {"messages": [said("user", "a"), said("assistant", "b")]},
+        {"text": "Ada Lovelace lives in New York ."},
+        {"messages": [said("user", "a b"), said("assistant", "c a")]},
+    ],
+    {"messages": [said("user", "Ada lives in")]},
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from limbeck.tasks.chat_template import MessageTemplate
+from limbeck.tasks.chat.template import MessageTemplate
 
 # In the manner of those that models bring: each has a trait of its own.
 TEMPLATES = {

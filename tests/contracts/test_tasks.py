@@ -32,8 +32,8 @@ from limbeck.core import registry
 from limbeck.evaluation.scores import agreement, quality
 from limbeck.tasks import (
     UNKNOWN,
+    OverVocabulary,
     Scored,
-    SelfSupervised,
     Task,
     collate,
     differs,
@@ -49,7 +49,7 @@ contract = pytest.mark.parametrize("name", registry.names("tasks"))
 
 def kept(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What `Scored` holds of logits."""
-    return task.reduce(logits, labels) if isinstance(task, SelfSupervised) else logits
+    return task.reduce(logits, labels) if isinstance(task, OverVocabulary) else logits
 
 
 @contract
@@ -130,7 +130,7 @@ def otherwise(task: Task, logits: np.ndarray) -> np.ndarray:
 @contract
 def test_decisions_differ_where_the_label_is_known_and_nowhere_else(name: str) -> None:
     task, rows, _ = EXAMPLES[name]
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         return
     encoded = task.encode(rows)
     labels, offsets = np.concatenate([row.labels for row in encoded]), unit_offsets(encoded)
@@ -152,7 +152,7 @@ def test_labels_are_found_in_one_order_whatever_the_order_of_rows(name: str) -> 
     assert (
         task.find_labels(rows)
         == task.find_labels(rows[::-1])
-        == ([] if isinstance(task, SelfSupervised) else list(task.labels))
+        == ([] if isinstance(task, OverVocabulary) else list(task.labels))
     )
 
 

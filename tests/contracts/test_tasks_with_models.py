@@ -29,7 +29,7 @@ from limbeck.models.torch_batches import to_torch
 from limbeck.pipeline.preflight.judging import drawn_answers
 from limbeck.tasks import (
     UNKNOWN,
-    SelfSupervised,
+    OverVocabulary,
     Task,
     check_answers,
     collate,
@@ -45,7 +45,7 @@ contract = pytest.mark.parametrize("name", registry.names("tasks"))
 
 def kept(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What `Scored` holds of logits."""
-    return task.reduce(logits, labels) if isinstance(task, SelfSupervised) else logits
+    return task.reduce(logits, labels) if isinstance(task, OverVocabulary) else logits
 
 
 @contract

@@ -135,7 +135,7 @@ def _timed(predictor: Predictor, title: str, inputs: Sequence[Any], measured: Ti
 def _length(predictor: Predictor) -> int:
     """128 tokens, or as many as the model reads."""
     task: Any = predictor.task  # of one that reads texts: the protocol names no tokenizer
-    return min(TOKENS, task.input.tokenizer.truncation["max_length"])
+    return min(TOKENS, task.input.max_tokens)
 
 
 def _texts_of_length(predictor: Predictor, length: int) -> list[str]:

@@ -19,7 +19,7 @@ from limbeck.evaluation.chance import best_constant_answer
 from limbeck.evaluation.compare import Judged
 from limbeck.evaluation.scores import told_quality
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Scored, SelfSupervised, Task
+from limbeck.tasks import Encoded, OverVocabulary, Scored, Task
 from limbeck.tasks.joined import JoinedTask
 from limbeck.tasks.likelihood import is_known
 
@@ -48,7 +48,7 @@ def evaluate(
     own labels.
     """
     task = predictor.task
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         raise ValueError(f"{predictor}: its labels are hidden words of the text, no rows have any")
     logits: list[np.ndarray] = []
     labels: list[np.ndarray] = []

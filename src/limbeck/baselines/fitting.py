@@ -17,7 +17,7 @@ from limbeck.baselines.tag_table import TagTable
 from limbeck.baselines.vectors import vector_candidates
 from limbeck.evaluation.scores import quality
 from limbeck.sources import Row
-from limbeck.tasks import Scored, SelfSupervised, Task, metrics
+from limbeck.tasks import OverVocabulary, Scored, Task, metrics
 
 # Of more training rows so many are drawn, by a fixed seed: a linear model of words gains little
 # beyond, and takes minutes.
@@ -87,7 +87,7 @@ def fits(task: Any) -> bool:
     """Whether there is a baseline for a task (its class, or one of its objects)."""
     has_rows = bool({"text", "words", "image"} & set(task.row_keys))
     kind = task if isinstance(task, type) else type(task)
-    return has_rows and not issubclass(kind, SelfSupervised)
+    return has_rows and not issubclass(kind, OverVocabulary)
 
 
 def best_baseline(

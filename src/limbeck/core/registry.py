@@ -69,7 +69,7 @@ CONTRACTS = {
 
 # Family -> Protocols that a component may keep beside that: whole where it has all of the names.
 ADDITIONS = {
-    "tasks": ("SelfSupervised",),
+    "tasks": ("OverVocabulary", "SelfSupervised"),
     "roundings": ("Limited", "ScaledRounding"),
     "equalizers": ("Correction",),
 }

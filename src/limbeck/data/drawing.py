@@ -13,7 +13,7 @@ import numpy as np
 
 from limbeck.data.sampling import stratified_split
 from limbeck.sources import Row
-from limbeck.tasks import SelfSupervised, returned
+from limbeck.tasks import OverVocabulary, returned
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 
@@ -74,7 +74,7 @@ def lacking(rows: Sequence[Row], labels: Sequence[str], task: Any) -> list[str]:
 def has_labels(task: Any) -> bool:
     """Whether rows have labels of a list: numbers have none, nor what is learned from itself."""
     are_numbers = LIKELIHOODS[task.likelihood].labels_are_numbers
-    return not are_numbers and not issubclass(task, SelfSupervised)
+    return not are_numbers and not issubclass(task, OverVocabulary)
 
 
 def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], list[Row]]:

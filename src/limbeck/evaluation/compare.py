@@ -23,7 +23,7 @@ from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.evaluation.influence import Influence, influences
 from limbeck.evaluation.score_interval import Estimate
 from limbeck.evaluation.seldom import mean_of, never_shown, unseen_of_difference
-from limbeck.tasks import Scored, SelfSupervised, Task
+from limbeck.tasks import OverVocabulary, Scored, Task
 from limbeck.tasks.likelihood import is_known
 from limbeck.tasks.metrics import bounds, sign
 
@@ -151,7 +151,7 @@ def right_rows(scored: Scored, task: Task, metric: str) -> np.ndarray | None:
     """(N) whether each row with a known label is right, where `metric` is the share of these; None
     for another metric, and for rows of several units."""
     has_one_label = len(scored.labels) == len(scored.offsets) - 1
-    if metric != paired.METRIC or not has_one_label or isinstance(task, SelfSupervised):
+    if metric != paired.METRIC or not has_one_label or isinstance(task, OverVocabulary):
         return None
     known = is_known(scored.labels)
     return (task.decisions(scored) == scored.labels)[known]

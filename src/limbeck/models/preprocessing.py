@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from limbeck.models import networks
@@ -12,6 +13,7 @@ from limbeck.models.published.positions import num_positions
 from limbeck.models.published.processors import completed, image_settings
 from limbeck.models.published.tokenizers import padding_token, read_tokenizer
 from limbeck.tasks.inputs.characters import character_tokenizer
+from limbeck.tasks.inputs.dialogue import DialogueInput, dialogue_file
 from limbeck.tasks.inputs.separate_texts import SeparateTextsInput
 from limbeck.tasks.inputs.words import WordsInput
 
@@ -21,6 +23,8 @@ OVERLAP = 4
 # Where `transformers` looks for what a model wants of images; the second is that of models that
 # read texts too.
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+# The special tokens that a chat template may name.
+NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 EXAMPLE = '{"size": 224, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
 
 
@@ -68,6 +72,8 @@ def preprocess(
             rows, max_tokens, keeps_case=keeps_case, windows=int(share * max_tokens)
         )
     tokenizer = read_tokenizer(name)
+    if task_class.preprocess_file == DialogueInput.preprocess_file:
+        return dialogue(name, tokenizer, max_tokens)
     # The artifact runs on `tokenizers` alone, so all that is asked of it is written into its file.
     backend = tokenizer.backend_tokenizer
     length = min(max_tokens, tokenizer.model_max_length)
@@ -81,6 +87,35 @@ def preprocess(
     pad_id, pad_token = padding_token(tokenizer)
     backend.enable_padding(pad_id=pad_id, pad_token=pad_token)
     return backend.to_str()
+
+
+def dialogue(name: str, tokenizer: Any, max_tokens: int) -> str:
+    """The text of `dialogue.json` of a causal language model: its tokenizer, its chat template
+    where it has one, and which tokens end an answer. Raises ValueError."""
+    lengths = (max_tokens, tokenizer.model_max_length, num_positions(name))
+    template = tokenizer.chat_template
+    # Some have several by name, one of them for calling tools.
+    if isinstance(template, dict):
+        template = template.get("default")
+    special = {key: value for key, value in tokenizer.special_tokens_map.items() if key in NAMED}
+    return dialogue_file(
+        tokenizer.backend_tokenizer.to_str(),
+        chat_template=template,
+        special_tokens=special,
+        end_ids=end_tokens(name, tokenizer.eos_token_id),
+        pad_id=padding_token(tokenizer)[0],
+        max_tokens=min(length for length in lengths if length is not None),
+    )
+
+
+def end_tokens(name: str, of_tokenizer: int | None) -> list[int]:
+    """The tokens after which a model says no more: its generation config has the last word, for
+    chat models end a turn by another token than a text."""
+    path = file_of(name, "generation_config.json")
+    found = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    ends = found.get("eos_token_id", of_tokenizer)
+    ends = ends if isinstance(ends, list) else [ends]
+    return sorted({int(each) for each in (*ends, of_tokenizer) if each is not None})
 
 
 def image_processor(name: str) -> dict[str, Any]:

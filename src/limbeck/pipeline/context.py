@@ -1,6 +1,5 @@
 """What every stage of a run shares: the recipe, data, store, device and the user's models."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,7 +32,7 @@ from limbeck.pipeline.stage import ExportWork, Stage, write_and_prove
 from limbeck.pipeline.steps.copies import with_copies
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, SelfSupervised, Task, packed
+from limbeck.tasks import Encoded, OverVocabulary, Task, packed
 from limbeck.tasks.inputs.image import ImageInput
 from limbeck.training.checkpoints import History
 from limbeck.training.devices import Place, arithmetic, open_place
@@ -300,7 +299,7 @@ class RunContext:
     def notes_of_tokens(self, task: Task) -> list[str]:
         """What was cut of the texts as `task` reads them, and whether its tokenizer knows them."""
         notes: list[str] = []
-        if not self.reads_tokens or isinstance(task, SelfSupervised):
+        if not self.reads_tokens or isinstance(task, OverVocabulary):
             return notes
         for split in ("train", "test"):
             self.encode(split, task)
@@ -375,14 +374,15 @@ class RunContext:
             is_own=own is not None,
             long_texts=self.recipe.train.long_texts,
         )
+        task = self.task_class(labels, self._reading_files(text))
         if self.reads_tokens:
-            limit = json.loads(text)["truncation"]["max_length"]
+            limit = task.input.max_tokens
             if limit < max_tokens:
                 self.store.tell_once(
                     f"model `{name}`: reads a text up to {limit} tokens, "
                     f"fewer than the {max_tokens} of train.max_tokens"
                 )
-        return self.task_class(labels, self._reading_files(text))
+        return task
 
     def _reading_files(self, text: str) -> str:
         """A model's preprocessing that begins at a file, as the source did."""

@@ -44,7 +44,7 @@ from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Recipe, Verdict
 from limbeck.recipe.reading import write
 from limbeck.reports.earlier import SCHEMA
-from limbeck.tasks import Scored, SelfSupervised, Task, metrics
+from limbeck.tasks import OverVocabulary, Scored, Task, metrics
 
 Arms = Mapping[str, list[Arm]]  # every seed of each arm
 Answered = dict[str, Judged]  # each arm's answers to the test rows, the baseline's among them
@@ -236,7 +236,7 @@ def bars_of(
         answered: every arm's most probable labels, the baseline's among them.
     """
     metric = recipe.judged_metric
-    if isinstance(shipped.task, SelfSupervised):
+    if isinstance(shipped.task, OverVocabulary):
         return []
     constant = best_constant_answer(shipped.seeds[0], shipped.task, metric)
     answers = Judged([constant], shipped.task, shipped.clusters).by(metric)
@@ -401,7 +401,7 @@ def describe_arm(
         values = [row["metrics"][name] for row in rows]
         means[name] = None if None in values else float(np.mean(values))
     # Of a task without labels of rows only figures are kept, no decisions that could agree.
-    has_decisions = not isinstance(seeds[0].task, SelfSupervised)
+    has_decisions = not isinstance(seeds[0].task, OverVocabulary)
     agreed = None
     if teacher and has_decisions:
         of_seeds = [agreement(each, teacher.seeds[0], answered.task) for each in answered.seeds]

@@ -7,13 +7,19 @@ a string or a list of words. Words with a tag each are rows of words and tags.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from limbeck.core import wording
 from limbeck.sources import BadRow, OnBadRow, Patience, Row, WrongColumn, fail
 from limbeck.sources._cells.labels import LabelParser
+from limbeck.sources._cells.messages import (
+    PROMPTS,
+    RESPONSES,
+    MessageCells,
+    message_columns,
+)
 from limbeck.sources._cells.record import (
     TAG,
     TAGS,
@@ -67,6 +73,10 @@ class Table(ABC):
     behind its last, and its label (or objects of `start`, `end`, `label`).
     `overlaps`: of spans that share words: `refuse` the row, or keep the `longest` (of equally long
     ones the first), as a word has one tag.
+    `messages`: the column of a dialogue, a list of messages, each with who speaks (role: system,
+    user, assistant) and what is said (content). `prompt`, `response`: in its place the columns of
+    one question and its answer. Left out, `messages`, `conversations`, `turns` and the like, or
+    `prompt` and `response` and the like, where no column is a label.
     `label_columns`: in place of `label` a column for each label, with 0 or 1 or the share of
     annotators. Of one label a row it is the largest, of several (`label_separator`) those of at
     least one half.
@@ -98,6 +108,9 @@ class Table(ABC):
     words: str | None = None
     tags: str | None = None
     sentence: str | None = None
+    messages: str | None = None
+    prompt: str | None = None
+    response: str | None = None
     spans: str | None = None
     overlaps: str = REFUSE
     scheme: str = "iob2"
@@ -221,7 +234,7 @@ class Table(ABC):
 
     def _cells(
         self, path: Path, header: Sequence[str], labels: LabelParser, *, is_labelled: bool
-    ) -> TextCells | WordCells | SpanCells:
+    ) -> TextCells | WordCells | SpanCells | MessageCells:
         """How a record of a file becomes a row. Raises ValueError for a column that lacks."""
         # Rows without labels are judged by nothing.
         beside = Beside(self.group, tuple(self.slices or ()) if is_labelled else ())
@@ -234,6 +247,9 @@ class Table(ABC):
                 find_column(header, self.spans, "spans", (), path)
             spans = self.spans if is_labelled else None
             return SpanCells(text, spans, labels, beside, self.overlaps)
+        dialogue = self._message_columns(path, header)
+        if dialogue:
+            return replace(dialogue, beside=beside)
         tagged = self._word_columns(path, header)
         if tagged:
             words, tags = tagged
@@ -255,6 +271,20 @@ class Table(ABC):
             return TextCells(texts, list(self.vote_columns), labels, beside, are_votes=True)
         label = find_column(header, self.label, "label", LABEL, path)
         return TextCells(texts, [label], labels, beside)
+
+    def _message_columns(self, path: Path, header: Sequence[str]) -> MessageCells | None:
+        """The columns of dialogues; None where rows are something else. Raises ValueError."""
+        if self.messages:
+            return MessageCells(find_column(header, self.messages, "messages", (), path))
+        if self.prompt or self.response:
+            prompt = find_column(header, self.prompt, "prompt", PROMPTS, path)
+            return MessageCells(
+                prompt=prompt,
+                response=find_column(header, self.response, "response", RESPONSES, path),
+            )
+        others = (self.text, self.label, self.label_columns, self.vote_columns, self.words)
+        is_named = any((*others, self.tags, self.sentence, self.label_separator))
+        return None if is_named else message_columns(header, LABEL)
 
     def _word_columns(self, path: Path, header: Sequence[str]) -> tuple[str, str] | None:
         """The columns of words and tags; None where rows are texts. Raises ValueError."""

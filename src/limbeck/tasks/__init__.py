@@ -84,7 +84,7 @@ class Batch:
 class Scored:
     """A model's outputs on a split, unit after unit.
 
-    `logits`: (P, V), or what a `SelfSupervised` task keeps of them.
+    `logits`: (P, V), or what an `OverVocabulary` task keeps of them.
     `labels`: (P) or (P, V).
     `offsets`: (N + 1); row i has the units from offsets[i] to before offsets[i + 1].
     `decided`: (P) or (P, V), what is answered where the logits alone do not say it (costs, or a
@@ -127,7 +127,8 @@ class Judging(Protocol):
     """What logits are, and how they are judged.
 
     `metric`: the name of the figure that a verdict is about; `metric_names`: of all figures. One of
-    which less is better has `error`, `loss`, `nats` or `perplexity` in its name (`metrics.sign`).
+    which less is better has `bits`, `error`, `loss`, `nats` or `perplexity` in its name
+    (`metrics.sign`).
     `hard_loss`: the loss on the labels, a name in `losses/`. `likelihood`: a name in `LIKELIHOODS`.
     """
 
@@ -204,20 +205,11 @@ class Task(Reading, Judging, Protocol):
 
 
 @runtime_checkable
-class SelfSupervised(Protocol):
-    """What a task adds that makes its labels from the inputs: rows bring none.
+class OverVocabulary(Protocol):
+    """What a task adds whose labels are the tokenizer's vocabulary, and are made from the inputs.
 
-    Its labels are the tokenizer's vocabulary. It may pack several rows of the data into one
-    `Encoded`, or cut one into several.
+    It may pack several rows of the data into one `Encoded`, or cut one into several.
     """
-
-    def draw(
-        self,
-        batch: Batch,
-        generator: np.random.Generator,
-    ) -> Batch:
-        """The batch with labels that are drawn anew, for a training step."""
-        ...
 
     def reduce(
         self,
@@ -225,6 +217,19 @@ class SelfSupervised(Protocol):
         labels: Array,
     ) -> Array:
         """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that."""
+        ...
+
+
+@runtime_checkable
+class SelfSupervised(OverVocabulary, Protocol):
+    """What such a task adds that only pre-trains: it draws its labels anew in every step."""
+
+    def draw(
+        self,
+        batch: Batch,
+        generator: np.random.Generator,
+    ) -> Batch:
+        """The batch with labels that are drawn anew, for a training step."""
         ...
 
 
@@ -261,16 +266,16 @@ def check_answers(
     scored: Scored,
 ) -> None:
     """Raise ValueError where a task, perhaps somebody else's, cannot judge or answer some rows."""
-    # 1. What a report needs. Of a self-supervised task figures of the answers are kept, and a
+    # 1. What a report needs. Of a vocabulary figures of the answers are kept, and a
     #    decision is any number.
-    likelihood = "gaussian" if isinstance(task, SelfSupervised) else task.likelihood
+    likelihood = "gaussian" if isinstance(task, OverVocabulary) else task.likelihood
     returned.check_decisions(task, task.decisions(scored), scored.labels, likelihood)
     # Some tasks pack several rows into one, or cut one into several.
     num_rows = len(scored.offsets) - 1
     figures(task, scored, np.ones((1, num_rows)))
     returned.check_details(task, task.details(scored))
-    # 2. What a user is answered. Of a self-supervised task no answers are kept.
-    if isinstance(task, SelfSupervised):
+    # 2. What a user is answered. Of a vocabulary no answers are kept.
+    if isinstance(task, OverVocabulary):
         return
     for number, row in enumerate(rows):
         own = slice(scored.offsets[number], scored.offsets[number + 1])

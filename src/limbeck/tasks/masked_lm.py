@@ -152,7 +152,7 @@ class MaskedLm:
         from tokenizers import Encoding
 
         tokenizer = self.input.tokenizer
-        max_tokens = tokenizer.truncation["max_length"]
+        max_tokens = self.input.max_tokens
         # [CLS] and [SEP] come to the texts once they are together.
         room = max_tokens - tokenizer.num_special_tokens_to_add(False)
         texts = [row["text"] for row in rows]

@@ -26,7 +26,7 @@ from limbeck.tasks.types import Answer, Array
 
 # A metric of which less is better has one of these words in its name. No list of metrics is kept:
 # one of an outside task is judged as ours are.
-LESS_IS_BETTER = ("error", "loss", "nats", "perplexity")
+LESS_IS_BETTER = ("bits", "error", "loss", "nats", "perplexity")
 
 # Metrics that lie in [-1, 1], and in [0, 1]. An outside task's, by another name, may be anything.
 CORRELATIONS = ("spearman", "pearson")

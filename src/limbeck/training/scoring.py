@@ -14,7 +14,7 @@ from limbeck.core.events import Reporter, silent, track
 from limbeck.data.batches import evaluation_batches, padded_size
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import device_of, to_device, to_torch
-from limbeck.tasks import Encoded, Scored, SelfSupervised, Task, collate, packed
+from limbeck.tasks import Encoded, OverVocabulary, Scored, Task, collate, packed
 from limbeck.tasks.packed import averaged, labels_of_answers
 
 
@@ -26,7 +26,7 @@ def score_split(
     one_by_one: bool = False,
     tell: Reporter = silent,
 ) -> Scored:
-    """The model's logits on every row, or what a self-supervised task keeps of them.
+    """The model's logits on every row, or what is kept of those of a vocabulary.
 
     Args:
         model: on any device; its mode is kept.
@@ -65,7 +65,7 @@ def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
     num_units = len(row.labels)
     answers = logits[:num_units]
     # Of a vocabulary, all logits of a split would fill the memory: only figures are kept.
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         return task.reduce(answers, row.labels)
     return averaged(row, answers)
 

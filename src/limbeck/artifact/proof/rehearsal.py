@@ -17,7 +17,7 @@ from limbeck.artifact.batches import run_graph
 from limbeck.artifact.manifest import BrokenArtifact
 from limbeck.artifact.proof.golden import ENDS, inputs_of
 from limbeck.artifact.runtimes import Graph
-from limbeck.tasks import SelfSupervised, Task
+from limbeck.tasks import OverVocabulary, Task
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 TEXT = "a small text"
@@ -33,20 +33,20 @@ def rehearse(folder: Path, task: Task, graph: Graph) -> None:
     row = task.row(_raw(task))
     rows = task.encode([row])
     if not len(rows):
-        return  # a self-supervised task packs texts, and this one is too small
+        return  # a task over the vocabulary packs texts, and this one is too small
     encoded = rows[0]
     _check_golden(folder, encoded.inputs)
     logits = run_graph(graph, encoded)
     # Of numbers and vectors the labels say no more than a range.
     is_by_label = not LIKELIHOODS[task.likelihood].labels_are_numbers
-    if is_by_label and not isinstance(task, SelfSupervised):
+    if is_by_label and not isinstance(task, OverVocabulary):
         size = logits.shape[-1]
         if size != len(task.labels):
             raise BrokenArtifact(
                 f"{folder}: labels.json has {len(task.labels)} labels, and the graph tells {size}. "
                 "Export the artifact again"
             )
-    if not isinstance(task, SelfSupervised):
+    if not isinstance(task, OverVocabulary):
         json.dumps(task.decode(row, logits))
     if encoded.has_tokens:
         _try_longest(folder, task, graph, np.atleast_2d(encoded.inputs["input_ids"])[0])

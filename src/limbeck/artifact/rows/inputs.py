@@ -421,7 +421,8 @@ def is_hidden(path: Path) -> bool:
 
 
 def raw(row: Row) -> Any:
-    """A row as a user would send it: a text, a pair of texts, or the bytes of a PNG file."""
+    """A row as a user would send it: a text, a pair of texts, a dialogue whose last answer is still
+    to come, or the bytes of a PNG file."""
     if "words" in row:
         # A user sends a sentence, and the task splits it.
         return " ".join(row["words"])
@@ -429,8 +430,16 @@ def raw(row: Row) -> Any:
         return (row["text"], row["text_b"])
     if "text" in row:
         return row["text"]
+    if "messages" in row:
+        return {"messages": before_last_answer(row["messages"])}
     # As a file, so that decoding it is part of what is timed.
     return png(row["image"])
+
+
+def before_last_answer(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages before the assistant's last one; all of them where nothing stands before it."""
+    answers = [place for place, each in enumerate(messages) if each["role"] == "assistant"]
+    return list(messages[: answers[-1]] if answers else messages) or list(messages)
 
 
 def png(image: np.ndarray) -> bytes:

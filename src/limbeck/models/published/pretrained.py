@@ -37,7 +37,7 @@ from limbeck.models.published.hub import having, locate, quiet, reading
 from limbeck.models.published.other_folders import check_are_floats
 from limbeck.models.published.sentence_modules import read_poolings
 from limbeck.models.weights import WEIGHTS
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import OverVocabulary
 
 SHOWN = 3  # names of tensors that a message lists
 
@@ -76,8 +76,8 @@ class Asked:
 
     @property
     def has_labels(self) -> bool:
-        """Whether the head's outputs are labels; of a self-supervised task they are words."""
-        return not (self.is_headless or isinstance(self.task, SelfSupervised))
+        """Whether the head's outputs are labels; those of a vocabulary are words."""
+        return not (self.is_headless or isinstance(self.task, OverVocabulary))
 
 
 def from_transformers(name: str, asked: Asked) -> nn.Module:

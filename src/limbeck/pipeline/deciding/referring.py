@@ -28,7 +28,7 @@ from limbeck.pipeline.deciding.making import (
     held_answers,
 )
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, SelfSupervised, Task
+from limbeck.tasks import Encoded, OverVocabulary, Task
 from limbeck.tasks.types import Answer
 
 
@@ -48,7 +48,7 @@ def write_reference(
             (`making.fit_decision`), or takes it where its answers are numbers.
     """
     # A row of masked tokens is several rows of the data, or a part of one.
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         return
     answered = _answered(run, task, artifact, work)
     found = [observed(*each) for each in answered]

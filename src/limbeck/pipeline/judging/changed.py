@@ -26,7 +26,7 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.judging.judged_rows import JudgedRows
 from limbeck.reports import tables
 from limbeck.sources import Row
-from limbeck.tasks import Scored, SelfSupervised, Task
+from limbeck.tasks import OverVocabulary, Scored, Task
 from limbeck.tasks.likelihood import is_known
 
 # Characters of a text that a table shows, and pixels of the longer side of a thumbnail.
@@ -55,7 +55,7 @@ def answered(run: RunContext, teacher: Arm, student: Arm, test: JudgedRows) -> A
     """The rows that are compared; None for a task whose rows have no label of their own. The
     arguments are those of `describe_lost`."""
     task = student.task
-    if isinstance(task, SelfSupervised) or not has_nats(task, student.scored):
+    if isinstance(task, OverVocabulary) or not has_nats(task, student.scored):
         return None
     # Copies of a row would fill the table with one mistake.
     chosen = test.kept & is_first(run.data.test, task)

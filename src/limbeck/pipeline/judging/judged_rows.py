@@ -18,7 +18,7 @@ from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row
 from limbeck.evaluation.by_row import of_rows
 from limbeck.evaluation.compare import Judged
 from limbeck.pipeline.context import RunContext
-from limbeck.tasks import Scored, SelfSupervised, Task
+from limbeck.tasks import OverVocabulary, Scored, Task
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def judged_rows(run: RunContext, task: Task) -> JudgedRows:
     """The rows that a verdict judges; `task`: any arm's."""
     rows = run.data.test
     # Rows of such a task may be packed into one, or cut.
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         num_rows = len(run.encode("test", task))
         return JudgedRows(np.ones(num_rows, bool))
     places = {"train": run.known_from_train, "validation": run.known_from_validation}

@@ -51,7 +51,7 @@ from limbeck.quantization.prepare import quantization_components
 from limbeck.recipe.model import TEACHER, Quantize, Recipe, Teacher
 from limbeck.surgeries import Evidence, Surgery
 from limbeck.surgeries.drop_layers import DropLayers
-from limbeck.tasks import Encoded, SelfSupervised, Task, apart
+from limbeck.tasks import Encoded, OverVocabulary, Task, apart
 from limbeck.training.scoring import score_split
 
 # The stages that are wasted where the student cannot be exported.
@@ -362,7 +362,7 @@ def check_graph(
                 "its graph takes rows of one length alone, or batches of one size, since a number "
                 f"is fixed where the model was traced ({error})"
             ) from None
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         return  # of a vocabulary only figures are kept
     expected = score_split(model, rows, task, one_by_one=True).logits
     off = typical_difference(np.concatenate(found), expected)

@@ -53,6 +53,7 @@ from limbeck.pipeline.preflight.volumes import (
     rows_of_few_batches,
     spread,
     units_of,
+    volume_of,
     whole_sizes,
 )
 from limbeck.pipeline.speed.graphs import structure_key
@@ -63,15 +64,13 @@ from limbeck.pipeline.steps.student import named_origin
 from limbeck.quantization.progressive import beginnings
 from limbeck.recipe.model import Recipe, Train, Verdict
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, Task, check_answers
+from limbeck.tasks import Task, check_answers
 from limbeck.training.checkpoints import History
 from limbeck.training.job import Job, measure_nothing
 from limbeck.training.loop import Training, all_batches, batch_budget, refuse_small_batches
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
 SAMPLE_ROWS = 4000  # encoded to count units, at most
-SAMPLE_SECONDS = 1.5  # spent on encoding them, at most
-LEAST_SAMPLE = 64  # rows that are encoded however long they take
 TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
 TIMED_ANSWERS = 20  # rows that each runtime answers
 # Before what is told of the whole and known from a sample alone.
@@ -271,7 +270,8 @@ class Rehearsal:
         # 3. The rows of a few of them, each once.
         numbers = rows_of_few_batches(volume, budget)
         rows = [splits.train[0]]
-        rows += [chosen[number] for number in numbers]
+        # A row may be read in several parts.
+        rows += [chosen[number] for number in dict.fromkeys(volume.origins[i] for i in numbers)]
         return replace(
             splits,
             train=rows,
@@ -301,15 +301,7 @@ class Rehearsal:
         whole: list[Row] = getattr(self.splits, split)
         if rows is None:
             rows = spread(whole, SAMPLE_ROWS)
-        began = time.perf_counter()
-        encoded: list[Encoded] = []
-        for row in rows:
-            encoded += task.encode([row])
-            is_late = time.perf_counter() - began > SAMPLE_SECONDS
-            if is_late and len(encoded) >= LEAST_SAMPLE:
-                break
-        seconds = time.perf_counter() - began
-        self.volumes[key] = Volume(len(whole), encoded, seconds)
+        self.volumes[key] = volume_of(task, rows, len(whole))
         return self.volumes[key]
 
     def units_of_pass(

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from limbeck.sources import Row, text_of
-from limbeck.tasks import Encoded, SelfSupervised, Task
+from limbeck.tasks import Encoded, OverVocabulary, Task
 from limbeck.tasks.inputs.characters import are_characters
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
@@ -127,7 +127,7 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
     """The counts of rows and of what a task made of them, row by row; all 0 for a task that reads
     no texts, or whose rows are not its data's."""
     reader = task.input
-    if isinstance(task, SelfSupervised) or not isinstance(reader, TokenizedInput):
+    if isinstance(task, OverVocabulary) or not isinstance(reader, TokenizedInput):
         return TokenCounts()
     truncation = reader.tokenizer.truncation
     unknown_id, special_ids = ids_of(reader.preprocess)

@@ -5,6 +5,7 @@ share a batch, so how much is padded depends on how many rows there are to choos
 fewer, and its batches are made smaller by as much.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,8 +24,10 @@ from limbeck.data.batches import (
 from limbeck.distillation import ragged_cache
 from limbeck.models.taps import HIDDEN
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, packed
+from limbeck.tasks import Encoded, Task, packed
 
+SAMPLE_SECONDS = 1.5  # spent on encoding a sample, at most
+LEAST_SAMPLE = 64  # rows that are encoded however long they take
 # Drawn for a rehearsal, beside the heaviest.
 BATCHES = 2
 # About what a Python object takes beside its content (a numpy array's header).
@@ -40,11 +43,13 @@ class Volume:
     rows: how many there are in the whole.
     encoded: some of them, encoded.
     seconds: how long that took.
+    origins: of which row of the data each is, by its place in the sample.
     """
 
     rows: int
     encoded: list[Encoded]
     seconds: float
+    origins: Sequence[int] = ()
 
     @property
     def scale(self) -> float:
@@ -103,6 +108,24 @@ class Volume:
             return 0.0
         held = sum(_held_bytes(row) for row in self.encoded)
         return (self.scale - 1) * held / 2**20
+
+
+def volume_of(task: Task, rows: Sequence[Row], num_rows: int) -> Volume:
+    """A split of `num_rows` rows, from as many of the sample `rows` as are encoded in a second or
+    so."""
+    began = time.perf_counter()
+    encoded: list[Encoded] = []
+    origins: list[int] = []
+    for number, row in enumerate(rows):
+        # A long text or dialogue may be read in several parts.
+        encoded += task.encode([row])
+        origins += [number] * (len(encoded) - len(origins))
+        is_late = time.perf_counter() - began > SAMPLE_SECONDS
+        if is_late and len(encoded) >= LEAST_SAMPLE:
+            break
+    seconds = time.perf_counter() - began
+    parts_of_row = len(encoded) / (number + 1)
+    return Volume(round(num_rows * parts_of_row), encoded, seconds, origins)
 
 
 def _held_bytes(row: Encoded) -> int:

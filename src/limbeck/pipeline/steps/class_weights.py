@@ -20,7 +20,7 @@ import numpy as np
 from limbeck.core import wording
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.asked import check_weights, types_of
-from limbeck.tasks import SelfSupervised, Task
+from limbeck.tasks import OverVocabulary, Task
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 from limbeck.tasks.packed import flat_labels
 from limbeck.tasks.types import Array
@@ -45,7 +45,7 @@ def hard_loss_keys(run: RunContext, task: Task) -> dict[str, Any]:
     if asked is None:
         return {}
     likelihood = LIKELIHOODS[task.likelihood]
-    if likelihood.labels_are_numbers or isinstance(task, SelfSupervised):
+    if likelihood.labels_are_numbers or isinstance(task, OverVocabulary):
         raise run.recipe.mistake(
             PATH, f"`{run.recipe.task}` has no labels that could count unequally. Leave it out"
         )

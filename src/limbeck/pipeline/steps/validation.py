@@ -13,7 +13,7 @@ from torch import nn
 from limbeck.evaluation import collapse
 from limbeck.evaluation.scores import mean_nats, quality
 from limbeck.pipeline.context import RunContext
-from limbeck.tasks import Scored, SelfSupervised, Task, metrics, packed
+from limbeck.tasks import OverVocabulary, Scored, Task, metrics, packed
 from limbeck.tasks.likelihood import LIKELIHOODS
 from limbeck.training.job import Judge, Validation
 from limbeck.training.scoring import score_split
@@ -44,8 +44,8 @@ def validation(
     """
     encoded = run.encode("validation", task)
     score = partial(score_split, model, encoded, task)
-    # Of a self-supervised task no answers are kept that could all be one.
-    if isinstance(task, SelfSupervised):
+    # Of a vocabulary no answers are kept that could all be one.
+    if isinstance(task, OverVocabulary):
 
         def figures() -> dict[str, float]:
             return quality(score(), task=task)

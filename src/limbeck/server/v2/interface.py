@@ -17,7 +17,7 @@ from limbeck.artifact.proof.golden import inputs_of
 from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.core.files import read_json
 from limbeck.server.v2.tensors import BYTES, DTYPES
-from limbeck.tasks import SelfSupervised
+from limbeck.tasks import OverVocabulary
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 from limbeck.tasks.likelihood import LIKELIHOODS
 
@@ -102,7 +102,7 @@ class Interface:
         task = self.predictor.task
         is_number = LIKELIHOODS[task.likelihood].labels_are_numbers
         # The labels of who guesses hidden tokens are the vocabulary.
-        return [] if is_number or isinstance(task, SelfSupervised) else list(task.labels)
+        return [] if is_number or isinstance(task, OverVocabulary) else list(task.labels)
 
 
 def interface_of(predictor: Predictor) -> Interface:
@@ -111,7 +111,7 @@ def interface_of(predictor: Predictor) -> Interface:
     # 1. What it takes: rows, and then tensors.
     sets = row_sets(predictor)
     # A vocabulary's logits at every token are megabytes, and nobody asked for them.
-    if not isinstance(predictor.task, SelfSupervised):
+    if not isinstance(predictor.task, OverVocabulary):
         sets.append(InputSet(TENSORS, tuple(graph_specs(predictor))))
     # 2. What it is called. Read now: the folder may be replaced while the artifact is open.
     manifest = read_json(predictor.folder / MANIFEST)
@@ -137,7 +137,7 @@ def tokens_of(predictor: Predictor) -> Tokens | None:
     num_ids = 1 + max(reading.tokenizer.get_vocab().values())
     # No text becomes longer, and a model without positions would take any length: with attention,
     # the memory of its square.
-    return Tokens(num_ids, reading.tokenizer.truncation["max_length"])
+    return Tokens(num_ids, reading.max_tokens)
 
 
 def row_sets(predictor: Predictor) -> list[InputSet]:
@@ -181,7 +181,7 @@ def output_specs(predictor: Predictor) -> list[TensorSpec]:
     """The outputs, the most telling first."""
     task = predictor.task
     answer = TensorSpec("answer", BYTES, ROWS, of_rows=True)
-    if isinstance(task, SelfSupervised):
+    if isinstance(task, OverVocabulary):
         return [answer]
     if LIKELIHOODS[task.likelihood].labels_are_numbers:
         return [*number_specs(predictor), answer]

@@ -34,6 +34,11 @@ class TokenizedInput(ABC):
         """Truncates at the maximum length, and does not pad: `collate` does."""
         return open_tokenizer(self.preprocess)
 
+    @property
+    def max_tokens(self) -> int:
+        """Where a text is cut."""
+        return int(self.tokenizer.truncation["max_length"])
+
     @cached_property
     def uncut(self) -> Any:
         """The tokenizer without truncation, which is a state of it: so this is a second one."""

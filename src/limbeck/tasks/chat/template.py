@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from limbeck.core.wording import json_kind
-from limbeck.tasks._sandbox import Program, Span
+from limbeck.tasks.chat.sandbox import Program, Span
 
 # The longest known template, with tools in it, has some 20,000 characters.
 MOST_TEMPLATE_CHARACTERS = 200_000
