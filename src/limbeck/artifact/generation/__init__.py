@@ -1,0 +1,34 @@
+"""Text from a causal language model, a token at a time: the loop around its graph, without torch.
+
+A model is a `Decoder`: it reads ids after those that its cache holds and gives logits. How a token
+is chosen (`sampling`), what may follow by a JSON schema (`constraint`), how tokens become text that
+can be shown (`text_stream`) and when to stop (`answering`) do not know what runs the graph.
+
+Shapes: T new tokens, V vocabulary.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Logits = NDArray[np.float32]
+
+
+class Decoder(Protocol):
+    """A causal language model with a cache of what it has read."""
+
+    @property
+    def positions(self) -> int:
+        """Tokens that it reads at most, prompt and answer together."""
+        ...
+
+    def cache(self, capacity: int) -> Any:
+        """An empty cache for `capacity` tokens; of one conversation, and one thread at a time."""
+        ...
+
+    def logits(self, ids: Ids, cache: Any) -> Logits:
+        """(T) ids after those of the cache to (T, V) logits of what follows each of them; the cache
+        then holds them too. Raises ValueError where they do not fit."""
+        ...
