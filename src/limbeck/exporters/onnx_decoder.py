@@ -1,0 +1,414 @@
+"""A causal language model as one ONNX graph with a cache: it reads a prompt, and then a token at a
+time.
+
+The graph is written node by node from the weights of a transformers model, and not traced: so its
+integers are those that were trained, a tied table lies in the file once, and one graph takes any
+number of tokens before and any number of new ones. Names of inputs and outputs are those of
+onnxruntime-genai, whose `genai_config.json` is written beside it:
+
+    input_ids (B, T), attention_mask (B, P + T), position_ids (B, T; GPT-2 alone),
+    past_key_values.N.key (B, H, P, D) -> logits (B, T, V), present.N.key (B, H, P + T, D)
+
+Families: Llama and what is built as it is (Mistral without a window, SmolLM2, TinyLlama), Qwen2,
+and GPT-2. Shapes: B rows, T new tokens, P earlier ones, V vocabulary, H heads of keys, D their
+width.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limbeck.core.wording import suggest
+from limbeck.exporters.onnx_decoder_nodes import (
+    ACCURACY_LEVELS,
+    ACTIVATIONS,
+    GROUP,
+    MICROSOFT,
+    ZERO_POINTS,
+    Codes,
+    GraphWriter,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+OPSET = 20  # the first with Gelu
+GRAPH_FILE = "model.onnx"
+GENAI_FILE = "genai_config.json"
+# Protocol buffers hold no more.
+MOST_BYTES = 2_000_000_000
+
+
+# Of a tensor: numbers, and names of those that vary.
+Sizes = list[str | int | None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder."""
+
+    layers: int
+    heads: int
+    key_heads: int
+    head_width: int
+    width: int
+    vocabulary: int
+    positions: int
+
+
+def export_decoder(
+    model: "nn.Module",
+    folder: Path,
+    codes: Mapping[str, Codes] | None = None,
+    activations: str = "float",
+    max_positions: int | None = None,
+) -> Path:
+    """Write the graph of a transformers model and `genai_config.json` into a folder.
+
+    Args:
+        model: a causal language model, on the CPU.
+        folder: there.
+        codes: the weights that are integers, by their names in the model's state dict; a tied table
+            has one entry, under either name. Others stay float32.
+        activations: `float`, or `int8`: rounded by the runtime before they meet integers.
+        max_positions: tokens that the graph reads at most; None: as many as the model.
+
+    Returns the path of the graph.
+
+    Raises ValueError for an architecture that is not written, and for codes that do not fit.
+    """
+    config: Any = model.config
+    if activations not in ACCURACY_LEVELS:
+        hint = suggest(activations, ACCURACY_LEVELS)
+        raise ValueError(f"activations: {activations!r} is not known. {hint}")
+    if config.model_type not in FAMILIES:
+        hint = suggest(config.model_type, FAMILIES)
+        raise ValueError(
+            "a graph with a cache is not written for the architecture "
+            f"`{config.model_type}`. {hint}"
+        )
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        weights[name] = tensor.detach().float().numpy()
+    writer = GraphWriter(weights, one_table(codes or {}, config, weights), activations)
+    check_codes(writer.codes, weights)
+    shape = shape_of(config, max_positions)
+    logits = FAMILIES[config.model_type](writer, model, shape)
+    writer.node("Identity", [logits], ["logits"])
+    made = model_of(writer, shape, reads_positions=config.model_type == "gpt2")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / GRAPH_FILE
+    content = made.SerializeToString()
+    if len(content) > MOST_BYTES:
+        raise ValueError(
+            f"the graph has {len(content):,} bytes, and one file holds {MOST_BYTES:,}: take "
+            "integers of 4 or 8 bits, or a smaller model"
+        )
+    path.write_bytes(content)
+    told = genai_config(config, shape)
+    (folder / GENAI_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def shape_of(config: Any, max_positions: int | None) -> Shape:
+    """The sizes of a model, by its config."""
+    heads = config.num_attention_heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    positions = config.max_position_embeddings
+    return Shape(
+        layers=config.num_hidden_layers,
+        heads=heads,
+        key_heads=key_heads,
+        head_width=head_width,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        positions=min(positions, max_positions or positions),
+    )
+
+
+# Codes.
+
+
+def one_table(
+    codes: Mapping[str, Codes], config: Any, weights: Mapping[str, Any]
+) -> dict[str, Codes]:
+    """The codes; where embedding and output are tied, those of the one stand for the other."""
+    found = dict(codes)
+    for output, table in TIED:
+        if not config.tie_word_embeddings or table not in weights:
+            continue
+        if output in found and table in found:
+            raise ValueError(
+                f"`{output}` and `{table}` are one table, and each has codes of its own: give one"
+            )
+        if output in found:
+            found[table] = found.pop(output)
+    return found
+
+
+TIED = (
+    ("lm_head.weight", "model.embed_tokens.weight"),
+    ("lm_head.weight", "transformer.wte.weight"),
+)
+
+
+def check_codes(codes: Mapping[str, Codes], weights: Mapping[str, Any]) -> None:
+    """Raise ValueError for codes that no weight has, or that the runtime does not multiply with."""
+    for name, each in codes.items():
+        if name not in weights:
+            raise ValueError(f"codes for `{name}`: no such weight. {suggest(name, weights)}")
+        if each.bits not in ZERO_POINTS:
+            raise ValueError(
+                f"`{name}`: {each.bits} bits are not written into ONNX graphs with a cache; "
+                "say int8 or int4"
+            )
+        rows, columns = each.codes.shape
+        shape = weights[name].shape
+        # GPT-2 keeps its weights transposed, codes are by output.
+        if (rows, columns) not in (shape, shape[::-1]):
+            raise ValueError(f"`{name}`: codes of {rows} x {columns} for a weight of {shape}")
+        if columns % GROUP or each.scales.shape != (rows, columns // GROUP):
+            raise ValueError(
+                f"`{name}`: {columns} inputs with scales of {each.scales.shape}; groups of {GROUP} "
+                f"are needed: make the width a multiple of {GROUP}"
+            )
+
+
+def read_codes(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    """(codes, scales, bits) of every weight of integers in a graph, by name: what was written."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    tensors = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    found = {}
+    for name, packed in tensors.items():
+        if name.endswith(".codes"):
+            weight = name.removesuffix(".codes")
+            # A group of 32 codes fills as many bytes, or half as many.
+            bits = 8 * packed.shape[2] // GROUP
+            found[weight] = unpack(packed, bits), tensors[f"{weight}.scales"], bits
+    return found
+
+
+# Families.
+
+
+def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
+    """The nodes of a Llama (Touvron et al., 2023, arXiv 2302.13971); the name of its logits."""
+    config = model.config
+    refuse_llama(config)
+    rotary = write_rotary(writer, model, shape)
+    lengths = write_lengths(writer)
+    hidden = writer.embedding("input_ids", "model.embed_tokens.weight")
+    for layer in range(shape.layers):
+        at = f"model.layers.{layer}"
+        normed = writer.rms_norm(hidden, f"{at}.input_layernorm.weight", config.rms_norm_eps)
+
+        def times(inputs: str, name: str, at: str = at) -> str:
+            return writer.linear(inputs, f"{at}.{name}.weight", f"{at}.{name}.bias")
+
+        query = times(normed, "self_attn.q_proj")
+        key = times(normed, "self_attn.k_proj")
+        value = times(normed, "self_attn.v_proj")
+        mixed = write_attention(writer, (query, key, value, *lengths), shape, layer, rotary)
+        hidden = writer.node("Add", [hidden, times(mixed, "self_attn.o_proj")])
+        normed = writer.rms_norm(
+            hidden, f"{at}.post_attention_layernorm.weight", config.rms_norm_eps
+        )
+        gate = writer.activation(times(normed, "mlp.gate_proj"), config.hidden_act)
+        wide = writer.node("Mul", [gate, times(normed, "mlp.up_proj")])
+        hidden = writer.node("Add", [hidden, times(wide, "mlp.down_proj")])
+    hidden = writer.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps)
+    is_tied = config.tie_word_embeddings
+    return writer.linear(hidden, "model.embed_tokens.weight" if is_tied else "lm_head.weight")
+
+
+def refuse_llama(config: Any) -> None:
+    """Raise ValueError for what a Llama-like config may ask for and the graph does not do."""
+    refuse_activation(config.hidden_act)
+    window = getattr(config, "sliding_window", None)
+    # Qwen2 names a window, and uses it only where it says so.
+    if window and getattr(config, "use_sliding_window", True):
+        raise ValueError(
+            f"the model attends to a window of {window} tokens (`sliding_window`), which the graph "
+            "does not do. Set it to null in config.json if your texts are shorter"
+        )
+
+
+def refuse_activation(name: str) -> None:
+    """Raise ValueError for an activation that the graph has no operator for."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"the activation `{name}` is not written. {suggest(name, ACTIVATIONS)}")
+
+
+def write_gpt2(writer: GraphWriter, model: Any, shape: Shape) -> str:
+    """The nodes of a GPT-2 (Radford et al., 2019); the name of its logits."""
+    config = model.config
+    refuse_activation(config.activation_function)
+    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        if getattr(config, key, False):
+            raise ValueError(f"`{key}` in config.json: the graph does not do this")
+    lengths = write_lengths(writer)
+    epsilon = config.layer_norm_epsilon
+    tokens = writer.embedding("input_ids", "transformer.wte.weight")
+    places = writer.embedding("position_ids", "transformer.wpe.weight")
+    hidden = writer.node("Add", [tokens, places])
+    for layer in range(shape.layers):
+        at = f"transformer.h.{layer}"
+
+        def times(inputs: str, name: str, at: str = at) -> str:
+            return writer.transposed_linear(inputs, f"{at}.{name}.weight", f"{at}.{name}.bias")
+
+        normed = writer.layer_norm(hidden, f"{at}.ln_1", epsilon)
+        # Queries, keys and values side by side, which the operator takes as they are.
+        packed = times(normed, "attn.c_attn")
+        mixed = write_attention(writer, (packed, "", "", *lengths), shape, layer, None)
+        hidden = writer.node("Add", [hidden, times(mixed, "attn.c_proj")])
+        normed = writer.layer_norm(hidden, f"{at}.ln_2", epsilon)
+        wide = writer.activation(times(normed, "mlp.c_fc"), config.activation_function)
+        hidden = writer.node("Add", [hidden, times(wide, "mlp.c_proj")])
+    hidden = writer.layer_norm(hidden, "transformer.ln_f", epsilon)
+    is_tied = config.tie_word_embeddings
+    return writer.linear(hidden, "transformer.wte.weight" if is_tied else "lm_head.weight")
+
+
+FAMILIES: dict[str, Callable[[GraphWriter, Any, Shape], str]] = {
+    "llama": write_llama,
+    "mistral": write_llama,
+    "qwen2": write_llama,
+    "gpt2": write_gpt2,
+}
+
+
+# Attention.
+
+
+def write_lengths(writer: GraphWriter) -> tuple[str, str]:
+    """(the last position of each row, the number of all tokens), as the attention asks for them."""
+    one = writer.constant("one", np.array([1], np.int64))
+    counts = writer.node("ReduceSum", ["attention_mask", one], keepdims=0)
+    last = writer.node("Sub", [counts, one])
+    lasts = writer.node("Cast", [last], to=6)
+    sizes = writer.node("Shape", ["attention_mask"], start=1, end=2)
+    nothing = writer.constant("scalar", np.array([], np.int64))
+    total = writer.node("Reshape", [writer.node("Cast", [sizes], to=6), nothing])
+    return lasts, total
+
+
+def write_rotary(writer: GraphWriter, model: Any, shape: Shape) -> tuple[str, str]:
+    """(cosines, sines), each (positions, D / 2), as the model itself computes them: whatever its
+    config says of stretched contexts is in them (Su et al., 2021, arXiv 2104.09864, 3.2)."""
+    import torch
+
+    places = torch.arange(shape.positions)[None]
+    with torch.no_grad():
+        angles = model.model.rotary_emb(torch.zeros(1, 1, shape.width), places)
+    names = []
+    for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True):
+        # Both halves of the width turn by the same angles; the operator takes one.
+        half = values[0, :, : shape.head_width // 2].float().numpy()
+        names.append(writer.constant(name, half))
+    return names[0], names[1]
+
+
+def write_attention(
+    writer: GraphWriter,
+    inputs: tuple[str, str, str, str, str],
+    shape: Shape,
+    layer: int,
+    rotary: tuple[str, str] | None,
+) -> str:
+    """(B, T, width of all heads): attention of a layer over earlier tokens and new ones.
+
+    inputs: queries, keys, values, and what `write_lengths` gives.
+    """
+    query, key, value, lasts, total = inputs
+    past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
+    present = [f"present.{layer}.key", f"present.{layer}.value"]
+    return writer.node(
+        "GroupQueryAttention",
+        [query, key, value, *past, lasts, total, *(rotary or ())],
+        [f"attention_{layer}", *present],
+        domain=MICROSOFT,
+        num_heads=shape.heads,
+        kv_num_heads=shape.key_heads,
+        do_rotary=int(rotary is not None),
+        scale=shape.head_width**-0.5,
+    )
+
+
+# The file.
+
+
+def model_of(writer: GraphWriter, shape: Shape, *, reads_positions: bool) -> "onnx.ModelProto":
+    """The whole of the file."""
+    from onnx import helper
+
+    ids = ["input_ids", "position_ids"] if reads_positions else ["input_ids"]
+    inputs = [helper.make_tensor_value_info(name, 7, ["batch", "tokens"]) for name in ids]
+    inputs.append(helper.make_tensor_value_info("attention_mask", 7, ["batch", "total"]))
+    outputs = [helper.make_tensor_value_info("logits", 1, ["batch", "tokens", shape.vocabulary])]
+    for layer in range(shape.layers):
+        for part in ("key", "value"):
+            past: Sizes = ["batch", shape.key_heads, "past", shape.head_width]
+            present: Sizes = ["batch", shape.key_heads, "present", shape.head_width]
+            name = f"past_key_values.{layer}.{part}"
+            inputs.append(helper.make_tensor_value_info(name, 1, past))
+            outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", 1, present))
+    graph = helper.make_graph(
+        writer.nodes, "decoder", inputs, outputs, list(writer.initializers.values())
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    made = helper.make_model(graph, opset_imports=opsets, producer_name="limbeck")
+    # The newest that every release of the runtime which we take knows.
+    made.ir_version = 9
+    return made
+
+
+def genai_config(config: Any, shape: Shape) -> dict[str, Any]:
+    """What onnxruntime-genai needs to run the graph."""
+    names = {"input_ids": "input_ids", "attention_mask": "attention_mask"}
+    if config.model_type == "gpt2":
+        names["position_ids"] = "position_ids"
+    end = config.eos_token_id
+    pad = config.pad_token_id
+    first_end = end[0] if isinstance(end, list) else end
+    return {
+        "model": {
+            "type": config.model_type,
+            "bos_token_id": config.bos_token_id,
+            "eos_token_id": end,
+            # GenAI needs one; a single row is never padded.
+            "pad_token_id": first_end if pad is None else pad,
+            "context_length": shape.positions,
+            "vocab_size": shape.vocabulary,
+            "decoder": {
+                "filename": GRAPH_FILE,
+                "session_options": {},
+                "head_size": shape.head_width,
+                "hidden_size": shape.width,
+                "num_attention_heads": shape.heads,
+                "num_key_value_heads": shape.key_heads,
+                "num_hidden_layers": shape.layers,
+                "inputs": names
+                | {
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {"max_length": shape.positions, "past_present_share_buffer": True},
+    }
