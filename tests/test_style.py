@@ -43,6 +43,7 @@ OPTIONAL = {
     "openvino",
     "timm",
     "torch_pruning",
+    "gguf",
 }
 TORCH_FREE = re.compile(
     r"(__init__|(sources|tasks|recipe|evaluation|artifact(/runtimes)?|reports|cli)/[\w/]+)\.py"

@@ -46,6 +46,7 @@ def lines() -> Iterator[str]:
     yield titled("python", machine.versions()["python"])
     for package in PACKAGES:
         yield titled(package, installed_version(package) or "not installed")
+    yield titled("llama.cpp", llama_cpp_meaning())
     yield from extras()
     # Last, since it takes two seconds.
     yield titled("speed", speed_probe.sentence())
@@ -78,6 +79,14 @@ def bfloat16_meaning() -> str:
     if machine.has_bfloat16():
         return "native: `train.dtype: auto` trains text in bfloat16"
     return "not native: `train.dtype: auto` trains in float32"
+
+
+def llama_cpp_meaning() -> str:
+    """Whether GGUF files can be tried in llama.cpp itself, or how to install it."""
+    from limbeck.artifact.llama_cpp import process
+
+    folder = process.default_folder()
+    return process.missing(folder) or f"{folder} (node-llama-cpp {process.VERSION})"
 
 
 def memory_line() -> str:

@@ -28,7 +28,7 @@ OF_THE_EXTRA_TRAIN = {
 # What brings a package that neither the base nor the extra `train` does.
 EXTRAS = dict.fromkeys(
     ("granian", "orjson", "prometheus_client", "python_multipart", "uvloop"), "serve"
-) | {"opentelemetry": "tracing", "llguidance": "generate"}
+) | {"opentelemetry": "tracing", "llguidance": "generate", "gguf": "generate"}
 
 
 def suggest(word: str, choices: Iterable[object]) -> str:

@@ -7,45 +7,18 @@ any format is written from the integers that were trained. A table that the outp
 is one entry, under the name of the first of the two: the one that a file of the model holds.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from limbeck.artifact.group_codes import GroupCodes
 from limbeck.quantization.modules.fake import FakeQuantizer
 from limbeck.quantization.modules.integer import Integer, IntegerEmbedding, IntegerLinear
 from limbeck.quantization.modules.swap import Quantized, QuantizedEmbedding, QuantizedLinear
 
 # What reads a weight in groups, while it is trained and once it is converted.
 READERS = (QuantizedLinear, QuantizedEmbedding, IntegerLinear, IntegerEmbedding)
-
-
-@dataclass(frozen=True)
-class GroupCodes:
-    """One weight as integers.
-
-    codes: (out, in) int8, whole numbers from -2^(bits - 1) (at 8 bits from -127) to
-        2^(bits - 1) - 1.
-    scales: (out, in / group) float16; below 0 where the largest weight of a group is positive.
-    bits: 8, 4, 3 or 2; 2 also of three levels.
-    """
-
-    codes: NDArray[np.int8]
-    scales: NDArray[np.float16]
-    bits: int
-
-    @property
-    def group(self) -> int:
-        """How many neighbouring weights share a scale."""
-        return self.codes.shape[1] // self.scales.shape[1]
-
-    def values(self) -> NDArray[np.float32]:
-        """(out, in) the weight that the integers stand for."""
-        scales = self.scales.astype(np.float32).repeat(self.group, axis=1)
-        return self.codes.astype(np.float32) * scales
 
 
 def group_codes(model: nn.Module) -> dict[str, GroupCodes]:

@@ -1,0 +1,105 @@
+// Answers about one GGUF file with llama.cpp: a JSON object a line in, one a line out.
+//   node worker.mjs NODE_MODULES MODEL.gguf '{"threads": 1, "context": 512, "cache": "F16"}'
+// It builds and downloads nothing: what npm has installed is all it takes.
+import {createInterface} from "node:readline";
+import {pathToFileURL} from "node:url";
+
+const [folder, model_path, told] = process.argv.slice(2);
+const settings = JSON.parse(told);
+const entry = folder + "/node-llama-cpp/dist/index.js";
+const {getLlama, LlamaLogLevel} = await import(pathToFileURL(entry));
+
+const reply = (value) => process.stdout.write(JSON.stringify(value) + "\n");
+
+const llama = await getLlama({
+    build: "never",
+    gpu: false,
+    skipDownload: true,
+    progressLogs: false,
+    maxThreads: settings.threads,
+    logLevel: LlamaLogLevel.error,
+    logger: (level, message) => process.stderr.write(message + "\n"),
+});
+const model = await llama.loadModel({modelPath: model_path, gpuLayers: 0});
+const context = await model.createContext({
+    contextSize: settings.context,
+    batchSize: settings.batch,
+    threads: settings.threads,
+    flashAttention: settings.flash,
+    experimentalKvCacheKeyType: settings.cache,
+    experimentalKvCacheValueType: settings.cache,
+});
+const sequence = context.getSequence();
+
+// Log-probabilities of given tokens, each after those before it, and what greedy decoding says.
+async function score({tokens}) {
+    await sequence.clearHistory();
+    const input = tokens.slice(0, -1).map((token, place) => [token, {generateNext: {
+        logits: {filter: {tokens: [tokens[place + 1]], includeTop: 1}},
+        totalLogitWeight: true,
+    }}]);
+    const found = await sequence.controlledEvaluate(input);
+    const log_probabilities = [], greedy = [];
+    found.forEach(({next}, place) => {
+        const [best, highest] = [...next.logits].reduce((a, b) => (b[1] > a[1] ? b : a));
+        const logit = next.logits.get(tokens[place + 1]);
+        log_probabilities.push(logit - highest - Math.log(next.totalLogitWeight));
+        greedy.push(best);
+    });
+    return {log_probabilities, greedy};
+}
+
+// All logits after each token; for small vocabularies.
+async function logits({tokens}) {
+    await sequence.clearHistory();
+    const input = tokens.map((token) => [token, {generateNext: {logits: true}}]);
+    const found = await sequence.controlledEvaluate(input);
+    return {logits: found.map(({next}) => {
+        const row = new Array(next.logits.size);
+        for (const [token, value] of next.logits) row[token] = value;
+        return row;
+    })};
+}
+
+// The tokens that greedy decoding says after a prompt, and how long reading and saying took.
+async function generate({tokens, most}) {
+    await sequence.clearHistory();
+    const options = {logits: {filter: {includeTop: 1}}};
+    const begin = performance.now();
+    if (tokens.length > 1) await sequence.controlledEvaluate(tokens.slice(0, -1));
+    const read = performance.now();
+    const said = [];
+    let last = tokens.at(-1);
+    while (said.length < most) {
+        const found = await sequence.controlledEvaluate([[last, {generateNext: options}]]);
+        [last] = found.at(-1).next.logits.keys();
+        said.push(last);
+        if (model.isEogToken(last)) break;
+    }
+    const end = performance.now();
+    return {tokens: said, read_ms: read - begin, say_ms: end - read};
+}
+
+const verbs = {
+    score,
+    logits,
+    generate,
+    tokenize: ({text, special}) => ({tokens: model.tokenize(text, special)}),
+    memory: () => ({resident_bytes: process.memoryUsage().rss}),
+};
+
+reply({
+    ready: true,
+    vocabulary: model.fileInfo.metadata?.tokenizer?.ggml?.tokens?.length,
+    version: llama.llamaCppRelease,
+    flash: context.flashAttention,
+});
+for await (const line of createInterface({input: process.stdin})) {
+    const {verb, ...given} = JSON.parse(line);
+    try {
+        reply(await verbs[verb](given));
+    } catch (error) {
+        reply({error: String(error?.message ?? error)});
+    }
+}
+process.exit(0);
