@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from limbeck.cli import exits
+from limbeck.cli.audit import Audit
 from limbeck.cli.bench import bench
 from limbeck.cli.cache import cache
 from limbeck.cli.check import Check
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "serve": Serve,
     "export": export,
     "inspect": inspect,
+    "audit": Audit,
     "search": Search,
     "report": report,
     "list": list_components,
