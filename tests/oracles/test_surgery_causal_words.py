@@ -1,11 +1,9 @@
 """The trimmed vocabulary of a causal language model: the same texts in, the same logits out on the tokens that stay."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from decoders import decoder, logits
@@ -13,8 +11,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from limbeck.core import registry
 from limbeck.models.folders import save_model
+from limbeck.models.preprocessing import preprocess
 from limbeck.surgeries import Evidence
-from limbeck.tasks import Encoded
+from limbeck.tasks.inputs.dialogue import dialogue_file
+from limbeck.tasks.text_generation import TextGeneration
 
 TEXTS = [
     "the quick brown fox jumps over the lazy dog and the other dogs",
@@ -67,48 +67,26 @@ def sentence_piece() -> Tokenizer:
 KINDS = {"byte level": byte_level, "SentencePiece": sentence_piece}
 
 
-@dataclass(frozen=True)
-class Texts:
-    """As the task text-generation: a dialogue.json, and every token predicts the next."""
-
-    preprocess: str
-
-    @property
-    def input(self) -> Any:
-        return self
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_str(json.dumps(json.loads(self.preprocess)["tokenizer"]))
-
-    def encode(self, rows: Any) -> list[Encoded]:
-        encoded = []
-        for row in rows:
-            ids = np.array(self.tokenizer.encode(row["text"]).ids)
-            inputs = {"input_ids": ids[:-1], "attention_mask": np.ones(len(ids) - 1, np.int64)}
-            encoded.append(Encoded(inputs, np.arange(len(ids) - 1), ids[1:]))
-        return encoded
-
-
-def task_of(kind: str) -> Texts:
+def task_of(kind: str) -> TextGeneration:
     tokenizer = KINDS[kind]()
-    content = {
-        "max_tokens": 64,
-        "pad_id": 0,
-        "end_ids": [tokenizer.token_to_id("<|end|>")],
-        "chat_template": "{{ messages }}",
-        "tokenizer": json.loads(tokenizer.to_str()),
-    }
-    return Texts(json.dumps(content))
+    text = dialogue_file(
+        tokenizer.to_str(),
+        chat_template="{{ messages[0].content }}<|end|>",
+        special_tokens={"bos_token": "<|start|>", "eos_token": "<|end|>"},
+        end_ids=[tokenizer.token_to_id("<|end|>")],
+        pad_id=0,
+        max_tokens=64,
+    )
+    return TextGeneration([], text)
 
 
-def model_of(task: Texts, family: str, **settings: Any) -> Any:
+def model_of(task: TextGeneration, family: str, **settings: Any) -> Any:
     """Its table is longer than the vocabulary, as many are."""
     ends = json.loads(task.preprocess)["end_ids"]
     model = decoder(
         family,
-        vocab_size=task.tokenizer.get_vocab_size() + 7,
-        bos_token_id=task.tokenizer.token_to_id("<|start|>"),
+        vocab_size=task.input.tokenizer.get_vocab_size() + 7,
+        bos_token_id=task.input.tokenizer.token_to_id("<|start|>"),
         eos_token_id=[*ends, 5],
         **settings,
     )
@@ -129,11 +107,11 @@ def test_seen_texts_have_the_same_logits_on_tokens_that_stay(
     corpus.write_text("lowest\n")
     rows: Any = [{"text": text} for text in SEEN]
     surgery = registry.create("surgeries", "trim_vocabulary", {"corpus": str(corpus)})
-    found = surgery.cut(model, Evidence(task, rows))  # type: ignore[arg-type]
+    found = surgery.cut(model, Evidence(task, rows))
     student: Any = found.student
     assert found.preprocess is not None
-    smaller = Texts(found.preprocess)
-    old, new = task.tokenizer, smaller.tokenizer
+    smaller = TextGeneration([], found.preprocess)
+    old, new = task.input.tokenizer, smaller.input.tokenizer
     assert new.get_vocab_size() < old.get_vocab_size() - 40
     # 1. The tokens that stay are the same words; of texts nobody saw none is lost.
     kept = [old.token_to_id(new.id_to_token(index)) for index in range(new.get_vocab_size())]
@@ -150,7 +128,7 @@ def test_seen_texts_have_the_same_logits_on_tokens_that_stay(
     # 3. Everything that names a token names the same one, in the files too.
     end, start = new.token_to_id("<|end|>"), new.token_to_id("<|start|>")
     content = json.loads(found.preprocess)
-    assert content["end_ids"] == [end] and content["chat_template"] == "{{ messages }}"
+    assert content["end_ids"] == [end] and content["pad_id"] == 0
     assert student.generation_config.eos_token_id == end
     save_model(
         student,
@@ -168,6 +146,15 @@ def test_seen_texts_have_the_same_logits_on_tokens_that_stay(
     tied = plain.get_input_embeddings().weight.data_ptr() == plain.lm_head.weight.data_ptr()
     assert tied == (family != "phi3")
     assert model.config.vocab_size == old.get_vocab_size() + 7
+    # 4. Plain transformers finds the tokenizer there, and so does the next recipe.
+    published = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert published(SEEN[0], add_special_tokens=False).input_ids == new.encode(SEEN[0]).ids
+    chat = [{"role": "user", "content": "thank you"}]
+    told = published.apply_chat_template(chat, tokenize=False)
+    assert told == smaller.input.template.render(chat) == "thank you<|end|>"
+    again = TextGeneration([], preprocess(str(tmp_path / "m"), TextGeneration, [], 64))
+    assert again.encode(rows)[0].inputs["input_ids"].tolist() == new.encode(SEEN[0]).ids
+    assert again.input.end_ids == [end] and again.padding == smaller.padding
 
 
 def test_a_tokenizer_that_would_split_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,5 +173,5 @@ def test_a_tokenizer_that_would_split_otherwise_is_refused(monkeypatch: pytest.M
     with pytest.raises(ValueError, match="would split row 1 otherwise"):
         registry.create("surgeries", "trim_vocabulary", {}).cut(
             model_of(task, "llama"),
-            Evidence(task, rows),  # type: ignore[arg-type]
+            Evidence(task, rows),
         )

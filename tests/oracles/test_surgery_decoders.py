@@ -205,7 +205,7 @@ def opened(student: Any, folder: Path) -> Any:
     """What plain transformers makes of a student's folder, in which no file is ours alone."""
     import transformers
 
-    save_model(student, folder, network=None, preprocess_file="dialogue.json", text="{}")
+    save_model(student, folder, network=None, preprocess_file="tokenizer.json", text="{}")
     assert not (folder / "structure.json").exists()
     return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
 

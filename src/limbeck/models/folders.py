@@ -1,11 +1,13 @@
 """A model's folder: write it and open it.
 
 It is that of `transformers` (config.json, model.safetensors) or, for our networks and timm's,
-network.json and model.safetensors. Beside them lie the text of the preprocessing (tokenizer.json or
-preprocess.json), and structure.json where the model was cut in a way that its config does not tell.
+network.json and model.safetensors. Beside them lie the text of the preprocessing (tokenizer.json,
+preprocess.json, or dialogue.json with the tokenizer's own files, which transformers reads), and
+structure.json where the model was cut in a way that its config does not tell.
 """
 
 import errno
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from limbeck.models.published.hub import quiet
 from limbeck.models.published.pretrained import Asked, from_transformers
 from limbeck.models.published.sentence_modules import write_poolings
 from limbeck.models.weights import WEIGHTS, model_state, restore_state, save_tensors
+from limbeck.tasks.inputs.dialogue import DialogueInput
 
 NETWORK = "network.json"
 
@@ -58,6 +61,25 @@ def save_model(
     if edits and network is None:
         name_as_in_model(model, folder)
     write_bytes(folder / preprocess_file, text.encode())
+    if preprocess_file == DialogueInput.preprocess_file:
+        write_tokenizer(text, folder)
+
+
+def write_tokenizer(text: str, folder: Path) -> None:
+    """Write what plain `transformers`, and whoever reads such a folder, looks for: the tokenizer
+    and the chat template. `text`: of a dialogue.json."""
+    content = json.loads(text)
+    tokenizer = content["tokenizer"]
+    write_json(folder / "tokenizer.json", tokenizer)
+    padding = DialogueInput(text).tokenizer.id_to_token(content["pad_id"])
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": padding,
+        **content["special_tokens"],
+    }
+    write_json(folder / "tokenizer_config.json", settings)
+    if content["chat_template"] is not None:
+        write_bytes(folder / "chat_template.jinja", content["chat_template"].encode())
 
 
 def name_as_in_model(model: nn.Module, folder: Path) -> None:
