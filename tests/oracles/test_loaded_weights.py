@@ -282,7 +282,6 @@ def test_tensors_of_an_encoder_that_have_no_place_are_told(
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("model.gguf", "llama.cpp's"),
         ("model.onnx", "the folder that it was exported from"),
         ("model-00001-of-00002.safetensors", "model.safetensors.index.json says which"),
     ],

@@ -247,11 +247,21 @@ class StageRow(TypedDict):
 
 
 @with_config(CLOSED)
+class CoarseGrid(TypedDict):
+    """`share` of a model's weights that lay on a grid of `bits` bits before anything was done."""
+
+    share: float
+    bits: int
+
+
+@with_config(CLOSED)
 class Model(TypedDict):
-    """A model by name. `licence`: as its folder tells it; null where no file does."""
+    """A model by name. `licence`: as its folder tells it; null where no file does. `coarse_grid`:
+    where it came as integers of a few bits already."""
 
     name: str
     licence: str | None
+    coarse_grid: NotRequired[CoarseGrid]
 
 
 @with_config(CLOSED)

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from limbeck.core.foreign import told_as
+from limbeck.models.published import gguf_files
 from limbeck.models.published.bounds import CONFIG, WEIGHTS_SUFFIXES, bounded
 
 # How a message about a model begins: one that does is told already.
@@ -33,7 +34,6 @@ FOREIGN_WEIGHTS = {"tf_model.h5", "flax_model.msgpack", "rust_model.ot"}
 USUAL_WEIGHTS = {"model.safetensors", "pytorch_model.bin"}
 # Where a folder has no weights that are read, by what it has.
 OTHER_WEIGHTS = {
-    ".gguf": "Its weights ({file}) are llama.cpp's: take the folder that they were converted from",
     ".onnx": "Its weights ({file}) are a graph's: take the folder that it was exported from",
     ".safetensors": "Of weights in several files ({file}, ...) model.safetensors.index.json says "
     "which is where: copy that too, or name a lone file model.safetensors",
@@ -47,15 +47,26 @@ class ForeignCode(ValueError):
 
 
 def locate(name: str) -> str:
-    """A folder's path with ~ expanded, or the hub id as it is."""
+    """A folder's path with ~ expanded, or the hub id as it is; of a GGUF file the folder that it is
+    made into.
+
+    Raises ValueError for a GGUF file that cannot be read.
+    """
     path = Path(name).expanduser()
     # Unlike `path.exists`, this is false for a name that is too long.
-    return str(path) if os.path.exists(path) else name
+    if not os.path.exists(path):
+        return name
+    file = gguf_files.file_in(path)
+    if file is None:
+        return str(path)
+    with quiet():
+        return str(gguf_files.as_folder(file, name))
 
 
 def is_path(name: str) -> bool:
     """Whether a model's name can be a path alone: a hub id is NAME or OWNER/NAME."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    has_marks = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    return has_marks or name.lower().endswith(gguf_files.SUFFIX)
 
 
 def is_within_reach(name: str, file: str = "config.json") -> bool:

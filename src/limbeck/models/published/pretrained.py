@@ -16,6 +16,7 @@ from torch import nn
 from limbeck.core.wording import some
 from limbeck.models.anatomy import structure
 from limbeck.models.anatomy.attention import make_masks_without_waits
+from limbeck.models.anatomy.coarse_grid import coarse_grid
 from limbeck.models.published.complete import (
     Filling,
     check_complete,
@@ -25,6 +26,7 @@ from limbeck.models.published.complete import (
     in_encoder,
 )
 from limbeck.models.published.embedder import Embedder
+from limbeck.models.published.gguf_files import notes_of
 from limbeck.models.published.heads import (
     are_names,
     matched_names,
@@ -111,6 +113,8 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
             model.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)
     check_complete(model, found, f"model `{name}`")
     check_finite(model, f"model `{name}`", name)
+    if not asked.is_ours:
+        tell_coarse_grid(model, asked, name)
     if not asked.is_headless:
         tell_left_out(model, found, asked, name)
     if asked.is_headless:
@@ -128,6 +132,25 @@ def from_transformers(name: str, asked: Asked) -> nn.Module:
     if matched != head_names:
         asked.tell(f"{MODEL}{name}`: its head's {some(head_names)} are read as {some(matched)}")
     return reorder_head(model, matched, task.labels, encoder_prefix(model))
+
+
+def tell_coarse_grid(model: nn.Module, asked: Asked, name: str) -> None:
+    """Tell where a model's weights are on a grid of a few bits already, and where a GGUF file parts
+    texts in a way that transformers does not know."""
+    grid = coarse_grid(model.parameters())
+    if grid is not None:
+        asked.tell(
+            f"{MODEL}{name}`: warning: {grid.share:.0%} of its weights lie on a grid of "
+            f"{grid.bits} bits already. What {grid.bits} bits lose of it says little: take a model "
+            "of trained floats for such figures"
+        )
+    notes = notes_of(Path(locate(name))) or {}
+    if notes.get("pre_tokenizer"):
+        asked.tell(
+            f"{MODEL}{name}`: warning: its file parts texts as `{notes['pre_tokenizer']}`, which "
+            "is not known here, so they may have other tokens than it was trained on. Take the "
+            "folder that it was converted from"
+        )
 
 
 def tell_left_out(model: Any, found: Filling, asked: Asked, name: str) -> None:
@@ -158,6 +181,9 @@ def suit_classification(config: Any, task: Any) -> None:
         # Attention by blocks needs texts of a dozen blocks and replaces itself for shorter ones,
         # while it runs: no folder holds a model that changes. Between few tokens both are one.
         config.attention_type = "original_full"
+    # A model that goes on generating keeps both.
+    if isinstance(task, OverVocabulary):
+        return
     # Encoders have the first key too, where it does nothing.
     if settings.get("use_cache") and settings.get("pad_token_id") is None:
         config.use_cache = False

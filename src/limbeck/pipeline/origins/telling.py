@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limbeck.data.paths import relocate
 from limbeck.models.create import is_network
 from limbeck.models.published import timm_models
+from limbeck.models.published.gguf_files import notes_of
 from limbeck.models.published.hub import folder_of
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.origins.licences import licence_of
@@ -52,14 +53,18 @@ def describe_origins(run: RunContext, shipped: "Arm") -> Json:
 
 
 def model_of(name: str, run: RunContext) -> Json:
-    """A model's name and licence."""
+    """A model's name and licence, and where its weights lie on a grid of a few bits already."""
     if name in run.own:
         return {"name": f"{name} (given from Python)", "licence": None}
     if is_network(name):
         return {"name": name, "licence": OWN_NETWORK}
     # Its weights are a package's download, which has no folder of its own.
     folder = None if name.startswith(timm_models.PREFIX) else folder_of(name)
-    return {"name": last_part(name), "licence": licence_of(folder) if folder else None}
+    told: Json = {"name": last_part(name), "licence": licence_of(folder) if folder else None}
+    notes = notes_of(folder) if folder else None
+    if notes and notes["coarse_grid"]:
+        told["coarse_grid"] = notes["coarse_grid"]
+    return told
 
 
 def student_of(recipe: Recipe, run: RunContext) -> Json:

@@ -91,6 +91,7 @@ def origins(report: Json) -> list[str]:
             lines.append(
                 f"- {role}: {model['name']}, {count(row['parameters'])} parameters, "
                 f"{size(row['bytes'])}; its licence: {model['licence'] or NOT_TOLD}"
+                f"{coarse(model.get('coarse_grid'))}"
             )
     data = found["data"]
     splits = ", ".join(f"{split} {count(rows)}" for split, rows in data["rows"].items())
@@ -104,6 +105,16 @@ def origins(report: Json) -> list[str]:
     if floats:
         formats.append(f"in float all the same {some([f'`{name}`' for name in floats])}")
     return [*lines, f"- numbers: {', '.join(formats)}"]
+
+
+def coarse(grid: Json | None) -> str:
+    """What to know of a model whose weights were of a few bits before; nothing where it is none."""
+    if not grid:
+        return ""
+    return (
+        f"; {grid['share']:.0%} of its weights lay on a grid of {grid['bits']} bits already, so "
+        f"what {grid['bits']} bits lose of it says little"
+    )
 
 
 def limits(report: Json) -> list[str]:
