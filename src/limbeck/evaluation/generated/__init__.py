@@ -1,0 +1,1 @@
+"""What generated answers are worth: held against reference answers, and for what they repeat."""
