@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.sources._cells.tags import type_of
-from limbeck.tasks import Scored, Task, metrics
+from limbeck.tasks import OverVocabulary, Scored, Task, metrics
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known
 
 # A label that fewer test rows have may well be missed by a good model.
@@ -41,9 +41,10 @@ def never_answered(scored: Scored, task: Task, fewest: int = FEWEST_ROWS) -> dic
     """The labels that at least `fewest` test rows have and no row gets, each with that number.
 
     Of tags it is types of entities, and rows are sentences: a type that stands at 48 words may
-    stand in 16 of them. None of numbers and vectors.
+    stand in 16 of them. None of numbers and vectors, nor of a vocabulary, most of which nobody
+    says.
     """
-    if LIKELIHOODS[task.likelihood].labels_are_numbers:
+    if LIKELIHOODS[task.likelihood].labels_are_numbers or isinstance(task, OverVocabulary):
         return {}
     decisions = task.decisions(scored)
     known = is_known(scored.labels)

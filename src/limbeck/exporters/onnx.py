@@ -17,9 +17,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from limbeck.artifact.group_codes import GroupCodes
+from limbeck.exporters.onnx_decoder import export_decoder
 from limbeck.exporters.onnx_graph import NEEDS, to_onnx
 from limbeck.exporters.onnx_kernels import check_kernels
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
+from limbeck.quantization.group_codes import group_codes
+from limbeck.quantization.modules.integer import Integer
 
 
 class Onnx:
@@ -38,7 +42,23 @@ class Onnx:
     ) -> dict[str, str]:
         """Write the graph. Raises ValueError where integer kernels are missing."""
         path = folder / self.file
+        if generates(model):
+            # Written from the weights, with a cache, and not traced.
+            export_decoder(model, folder, integers_of(model))
+            return {"onnxruntime": self.file}
         to_onnx(model, inputs, path, dynamic_translation=dynamic_quantize_linear)
         # On the file, not on the model: what counts is what the runtime makes of it.
         check_kernels(model, path)
         return {"onnxruntime": self.file}
+
+
+def generates(model: nn.Module) -> bool:
+    """Whether it is a causal language model, whose next token is what is asked."""
+    # A method of the models of transformers.
+    return bool(getattr(model, "can_generate", bool)())
+
+
+def integers_of(model: nn.Module) -> dict[str, GroupCodes]:
+    """The codes of a converted model; none where it is float."""
+    is_quantized = any(isinstance(module, Integer) for module in model.modules())
+    return group_codes(model) if is_quantized else {}

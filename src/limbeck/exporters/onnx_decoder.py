@@ -96,6 +96,9 @@ def export_decoder(
     weights = {}
     for name, tensor in model.state_dict().items():
         weights[name] = tensor.detach().float().numpy()
+    # Of a converted model the integers alone are left.
+    for name, each in (codes or {}).items():
+        weights.setdefault(name, each.codes)
     writer = GraphWriter(weights, one_table(codes or {}, config, weights), activations)
     check_codes(writer.codes, weights)
     shape = shape_of(config, max_positions)

@@ -26,11 +26,14 @@ from limbeck.core.foreign import told_as
 from limbeck.evaluation.decisions.decision import FILE, Decision
 from limbeck.models.running import logits_of
 from limbeck.quantization.conversion import convert_model
-from limbeck.tasks import Encoded, Task, apart, collate
+from limbeck.tasks import Encoded, OverVocabulary, Task, apart, collate
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 # Rows to trace with, and in the golden file; torch.export wants two at least (`onnx_graph`).
 GOLDEN_ROWS = 4
+# The same where every token has logits of a whole vocabulary.
+GOLDEN_TEXTS = 2
+GOLDEN_TOKENS = 12
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
 
     # 1. The graphs.
     rows = list(example[:GOLDEN_ROWS])
+    if isinstance(task, OverVocabulary):
+        # Of each token the golden file holds a number for each of the vocabulary.
+        rows = [beginning(row) for row in rows[:GOLDEN_TEXTS]]
     batch = collate(rows, np.arange(len(rows)), task.padding)
     arrays = apart(batch.inputs)
     inputs = {name: torch.from_numpy(value) for name, value in arrays.items()}
@@ -67,9 +73,11 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
 
     # 2. What stands beside them.
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
-    write_json(folder / "labels.json", list(task.labels))
+    # A vocabulary lies in the tokenizer already.
+    is_vocabulary = isinstance(task, OverVocabulary)
+    write_json(folder / "labels.json", [] if is_vocabulary else list(task.labels))
     write_bytes(folder / "recipe.yaml", artifact.recipe.encode())
-    if not LIKELIHOODS[task.likelihood].labels_are_numbers:
+    if not (is_vocabulary or LIKELIHOODS[task.likelihood].labels_are_numbers):
         # As the graph says it, until `pipeline.deciding` has fitted it.
         write_json(folder / FILE, Decision(likelihood=task.likelihood).to_json())
     shape = answer_shape(artifact.model, inputs)
@@ -78,6 +86,12 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
 
     # 3. The manifest comes last: it lists every other file.
     manifest.write(folder, artifact.task_name, graphs)
+
+
+def beginning(row: Encoded) -> Encoded:
+    """The first tokens of a text, without what it is asked."""
+    inputs = {name: value[..., :GOLDEN_TOKENS] for name, value in row.inputs.items()}
+    return Encoded(inputs, None, row.labels[:1])
 
 
 def write_graphs(

@@ -196,7 +196,8 @@ def broken_scales(model: nn.Module) -> str:
 def is_broken(scale: torch.Tensor) -> torch.Tensor:
     """(groups) whether each scale lets nothing pass."""
     # A dead channel starts at SMALLEST and is healthy, so the limit lies below it.
-    return ~torch.isfinite(scale) | (scale < SMALLEST / 2)
+    # One of int4 in groups may be below 0 (`half_scales`).
+    return ~torch.isfinite(scale) | (scale.abs() < SMALLEST / 2)
 
 
 def listed(where: list[str]) -> str:

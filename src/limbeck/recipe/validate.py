@@ -33,6 +33,10 @@ NO_LABELLER = (
     "a `teacher`, or leave `augment` out"
 )
 
+# What opens models that say the next token, and how their weights are stored.
+GENERATING = "AutoModelForCausalLM"
+GROUPS: dict[str, Any] = {"group": 32, "scale": "float16", "activations": "float"}
+
 # What `train.device` may be.
 DEVICES = r"auto|cpu|cuda(:[0-9]+)?|mps|xpu"
 # What other programs and vendors call these devices. torch calls AMD's GPUs `cuda` too.
@@ -387,9 +391,23 @@ def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:
     yield from _mistakes_of_decide(recipe, task)
     if recipe.verdict:
         yield from _mistakes_of_verdict(recipe.verdict, recipe.task, task)
+    if task.auto_model == GENERATING and recipe.quantize:
+        yield from _mistakes_of_groups(recipe.task, recipe.quantize)
     # The class is asked: a task is made when the labels of the data are known.
     if issubclass(task, SelfSupervised):
         yield from _mistakes_of_pre_training(recipe)
+
+
+def _mistakes_of_groups(task: str, quantize: "Quantize") -> Iterator[Mistake]:
+    """What runtimes of text generation do not hold: other scales than fp16's, of other groups."""
+    for key, wanted in GROUPS.items():
+        if getattr(quantize, key) != wanted:
+            yield Mistake(
+                ["quantize", key],
+                f"`{task}`: the runtimes of language models hold weights in groups of 32 with fp16 "
+                f"scales, beside float activations. Write {key}: {wanted}",
+                Fix(("quantize", key), value=wanted),
+            )
 
 
 def _mistakes_of_verdict(verdict: "Verdict", name: str, task: type[Task]) -> Iterator[Mistake]:

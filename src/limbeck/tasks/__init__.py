@@ -216,7 +216,8 @@ class OverVocabulary(Protocol):
         logits: Array,
         labels: Array,
     ) -> Array:
-        """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that."""
+        """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that. First comes
+        the nats of the true token, by which two models are compared."""
         ...
 
 

@@ -168,8 +168,12 @@ class TextGeneration:
         row_of_unit = np.repeat(np.arange(num_rows), np.diff(scored.offsets))
         nats, top, num_bytes = scored.logits.astype(np.float64).T
         known = is_known(scored.labels)
-        columns = (nats, known & (top == scored.labels), known, num_bytes)
-        return np.stack([np.bincount(row_of_unit, each, num_rows) for each in columns], 1)
+        is_right = known & (top == scored.labels)
+        sums = []
+        for column in (nats, is_right, known, num_bytes):
+            # A row without a unit has sums of 0, and counts nowhere.
+            sums.append(np.bincount(row_of_unit, column, num_rows))
+        return np.stack(sums, 1)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 4) to nats a token, perplexity, bits a byte of text, and the share of tokens

@@ -3,7 +3,8 @@
 `python -m limbeck.artifact.proof.rescore ARTIFACT RUNTIME ROWS OUT`: ROWS is a file that
 `write_rows` wrote, one JSON object a line: an image by its file, from which it is read as a user's
 is, or, where it came from none, by its shape and base64 bytes. OUT becomes a numpy file of the
-logits (P, V), where P counts the labelled places of all rows (words when tagging, else one a row).
+logits (P, V), where P counts the labelled places of all rows (words when tagging, else one a row);
+of a task over the vocabulary of what it keeps of them (P, K).
 """
 
 import base64
@@ -20,6 +21,7 @@ import numpy as np
 
 from limbeck.artifact.load import load
 from limbeck.sources import Row
+from limbeck.tasks import OverVocabulary
 
 # Of a row, what a model must not see, or has no use for.
 NOT_READ = ("tags", "label", "slices")
@@ -74,9 +76,15 @@ def main(artifact: str, runtime: str, rows_file: str, out: str) -> None:
     """Score every row, one at a time, as a user's inputs come."""
     predictor = load(artifact, runtime=runtime, threads=1)
     rows = read_rows(Path(rows_file))
+    task = predictor.task
     logits = []
     for row in rows:
-        given = predictor.task.row(row["raw"]) if "raw" in row else row
+        if isinstance(task, OverVocabulary):
+            # Logits of a vocabulary would fill the disk.
+            for each in task.encode([row]):
+                logits.append(task.reduce(predictor.computed(each), each.labels))
+            continue
+        given = task.row(row["raw"]) if "raw" in row else row
         logits.append(predictor.logits(given))
     np.save(out, np.concatenate(logits))
     # The promise of an artifact, kept here at every export.

@@ -8,6 +8,9 @@ import numpy as np
 
 from limbeck.artifact.runtimes import Graph
 
+# What inputs that hold earlier keys and values are called.
+CACHE = "past_key_values"
+
 
 class Onnxruntime:
     """Opens `.onnx` files."""
@@ -39,12 +42,17 @@ class Onnxruntime:
         )
         # ONNX Runtime refuses an input that the graph does not have, such as unused token types.
         names = {argument.name for argument in session.get_inputs()}
+        # A graph with a cache is asked for whole texts here, with nothing before them.
+        caches = {each.name: each.shape for each in session.get_inputs() if CACHE in each.name}
         # Each is an Exception of its own, with nothing above it.
         state = onnxruntime.capi.onnxruntime_pybind11_state
         refusals = (state.Fail, state.InvalidArgument, state.RuntimeException)
 
         def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
             known = {name: value for name, value in inputs.items() if name in names}
+            num_rows = len(next(iter(inputs.values())))
+            for name, (_, heads, _, width) in caches.items():
+                known[name] = np.zeros((num_rows, heads, 0, width), np.float32)
             try:
                 return session.run(None, known)[0]
             except refusals as error:

@@ -27,16 +27,23 @@ def lines_above(lines: Sequence[str], marks: str, *, is_quoted: bool) -> int:
 
 def _above(lines: Sequence[str], mark: str, *, is_quoted: bool) -> int | None:
     """The lines above a table whose cells are parted by the mark; None where there is no table."""
-    for count in range(min(MOST_ABOVE, len(lines) - FEWEST_BELOW) + 1):
-        above, below = lines[:count], [line for line in lines[count:] if line.strip()]
+    most = min(MOST_ABOVE, len(lines) - FEWEST_BELOW)
+    for count in range(most + 1):
+        if not lines[count].strip():
+            continue
+        below = [line for line in lines[count:] if line.strip()]
         rows = parted(below, mark, is_quoted=is_quoted)
+        # 1. A table has rows of one width, and more than a column.
         widths = {len(row) for row in rows}
-        if len(rows) < FEWEST_BELOW or len(widths) > 1 or widths == {1} or not lines[count].strip():
+        if len(rows) < FEWEST_BELOW or len(widths) > 1 or widths == {1}:
             continue
+        # 2. Its first row names columns.
+        first, second = rows[:2]
+        if _is_title(first, second) or _is_comment(first, second):
+            continue
+        # 3. What stands above is no row of it.
         width = widths.pop()
-        if _is_title(rows[0], rows[1]) or _is_comment(rows[0], rows[1]):
-            continue
-        is_table = all(_is_aside(line, mark, width, is_quoted) for line in above)
+        is_table = all(_is_aside(line, mark, width, is_quoted) for line in lines[:count])
         return count if is_table else None
     return None
 
@@ -44,14 +51,18 @@ def _above(lines: Sequence[str], mark: str, *, is_quoted: bool) -> int | None:
 def _is_comment(row: Sequence[str], below: Sequence[str]) -> bool:
     """Whether a row begins as a comment does, and the one below it names more columns that are
     known: `#1 String` is a column."""
-    names, names_below = ({plain(cell) for cell in cells} for cells in (row, below))
-    return row[0].startswith(COMMENT) and len(KNOWN & names_below) > len(KNOWN & names)
+    names = {plain(cell) for cell in row}
+    names_below = {plain(cell) for cell in below}
+    knows_more = len(KNOWN & names_below) > len(KNOWN & names)
+    return knows_more and row[0].startswith(COMMENT)
 
 
 def _is_title(row: Sequence[str], below: Sequence[str]) -> bool:
     """Whether a row has one cell that holds something, and the one below it has all."""
-    is_alone = bool(row[0].strip()) and not any(cell.strip() for cell in row[1:])
-    return is_alone and all(cell.strip() for cell in below)
+    first, *others = row
+    is_alone = bool(first.strip()) and not any(cell.strip() for cell in others)
+    is_full = all(cell.strip() for cell in below)
+    return is_alone and is_full
 
 
 def _is_aside(line: str, mark: str, width: int, is_quoted: bool) -> bool:
@@ -59,12 +70,16 @@ def _is_aside(line: str, mark: str, width: int, is_quoted: bool) -> bool:
     if not line.strip() or line.startswith((COMMENT, SEPARATOR)):
         return True
     (row,) = parted([line], mark, is_quoted=is_quoted) or [[]]
-    num_cells = len([cell for cell in row if cell.strip()])
+    filled = [cell for cell in row if cell.strip()]
     # R writes no name over the rows' numbers.
-    is_short = num_cells == len(row) == width - 1 > 1 and not any(" " in cell for cell in row)
-    if is_short or (num_cells > 1 and KNOWN & set(map(plain, row))):
+    lacks_one = len(filled) == len(row) == width - 1 > 1
+    if lacks_one and not any(" " in cell for cell in row):
         return False
-    return num_cells < width and (len(row) < width or num_cells == 1)
+    names = {plain(cell) for cell in row}
+    if len(filled) > 1 and KNOWN & names:
+        return False
+    is_narrow = len(row) < width or len(filled) == 1
+    return is_narrow and len(filled) < width
 
 
 def parted(lines: Sequence[str], mark: str, *, is_quoted: bool) -> list[list[str]]:

@@ -26,21 +26,20 @@ def words_of(text: str) -> list[str]:
     >>> words_of("It's 5 o'clock: 你好!")
     ['it', 's', '5', 'o', 'clock', '你', '好']
     """
-    words: list[str] = []
-    word = ""
-    for letter in unicodedata.normalize("NFKC", text).lower():
-        # A vowel sign or an accent belongs to the letter before it.
-        is_inside = letter.isalnum() or unicodedata.category(letter).startswith("M")
-        alone = is_inside and unicodedata.name(letter, "").startswith(UNSPACED)
-        if is_inside and not alone:
-            word += letter
-            continue
-        if word:
-            words.append(word)
-            word = ""
-        if alone:
-            words.append(letter)
-    return [*words, word] if word else words
+    folded = unicodedata.normalize("NFKC", text).lower()
+    spaced = [with_spaces(letter) for letter in folded]
+    return "".join(spaced).split()
+
+
+def with_spaces(letter: str) -> str:
+    """A character of a word as it is, one that is a word by itself between spaces, a space for any
+    other."""
+    # A vowel sign or an accent belongs to the letter before it.
+    is_mark = unicodedata.category(letter).startswith("M")
+    if not (letter.isalnum() or is_mark):
+        return " "
+    name = unicodedata.name(letter, "")
+    return f" {letter} " if name.startswith(UNSPACED) else letter
 
 
 def rouge_l(answers: Sequence[str], references: Sequence[str]) -> Array:
@@ -49,7 +48,8 @@ def rouge_l(answers: Sequence[str], references: Sequence[str]) -> Array:
     """
     found = []
     for answer, reference in zip(answers, references, strict=True):
-        words, expected = words_of(answer), words_of(reference)
+        words = words_of(answer)
+        expected = words_of(reference)
         common = longest_common(words, expected)
         total = len(words) + len(expected)
         # 2 P R / (P + R) with P = common / words and R = common / expected.
@@ -77,15 +77,22 @@ def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
 
 def exact_match(answers: Sequence[str], references: Sequence[str]) -> Array:
     """(N) 1 where the words of answer and reference are the same, else 0."""
-    pairs = zip(answers, references, strict=True)
-    return np.array([words_of(a) == words_of(b) for a, b in pairs], np.float64)
+    found = []
+    for answer, reference in zip(answers, references, strict=True):
+        is_same = words_of(answer) == words_of(reference)
+        found.append(is_same)
+    return np.array(found, np.float64)
 
 
 def distinct(answers: Sequence[str], length: int) -> float:
     """The share of n-grams of `length` words, of all answers together, that are different ones
     (distinct-n: Li et al., 2015, arXiv 1510.03055); NaN where there is none. Low where a model
     says the same to everybody."""
-    grams = [gram for answer in answers for gram in grams_of(words_of(answer), length)]
+    grams: list[tuple[str, ...]] = []
+    for answer in answers:
+        # An n-gram ends where its answer does.
+        words = words_of(answer)
+        grams += grams_of(words, length)
     return len(set(grams)) / len(grams) if grams else float("nan")
 
 
@@ -94,8 +101,10 @@ def repetition(answers: Sequence[str], length: int = REPEATED) -> Array:
     Welleck et al., 2019, arXiv 1908.04319, equation 10); 0 of one that is shorter."""
     found = []
     for answer in answers:
-        grams = grams_of(words_of(answer), length)
-        found.append(1 - len(set(grams)) / len(grams) if grams else 0.0)
+        words = words_of(answer)
+        grams = grams_of(words, length)
+        share_new = len(set(grams)) / len(grams) if grams else 1.0
+        found.append(1 - share_new)
     return np.array(found, np.float64)
 
 

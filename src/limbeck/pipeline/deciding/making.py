@@ -23,7 +23,7 @@ from limbeck.evaluation.decisions.thresholds import best_f1
 from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.deciding.asked import cost_matrix
 from limbeck.recipe.model import Decide
-from limbeck.tasks import Scored, Task
+from limbeck.tasks import OverVocabulary, Scored, Task
 from limbeck.tasks.likelihood import is_known
 from limbeck.tasks.packed import labels_of_answers
 
@@ -54,7 +54,7 @@ class Answers:
 
 def has_decision(task: Task) -> bool:
     """Whether a task's answers are labels with probabilities."""
-    return task.likelihood in PROBABILITIES
+    return task.likelihood in PROBABILITIES and not isinstance(task, OverVocabulary)
 
 
 def fit_decision(

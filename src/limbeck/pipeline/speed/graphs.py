@@ -134,6 +134,9 @@ def formats_of(recipe: Recipe, run: RunContext, student: StoredModel) -> list[st
 
 def int8_scheme(scheme: Scheme) -> Scheme:
     """A scheme with int8 weights: a scale a channel, activations that an integer product takes."""
+    # Runtimes of text generation multiply by groups, whatever the bits.
+    if scheme.scale == "float16":
+        return scheme.model_copy(update={"weights": "int8"})
     activations_format = scheme.activations
     # Beside float activations weights would be multiplied in float, and int8 save no time.
     if activations_format == "float":
