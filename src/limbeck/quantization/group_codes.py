@@ -3,7 +3,8 @@
     W[o, i] = codes[o, i] * scales[o, i // group]        to the bit, in float32
 
 The names are those of the weights in the state dict of the transformers model, so that a file of
-any format is written from the integers that were trained. A table that the output projection shares
+any format is written from the integers that were trained. Of GPT-2's Conv1D, whose weight lies
+(in, out) there, codes are (out, in) too. A table that the output projection shares
 is one entry, under the name of the first of the two: the one that a file of the model holds.
 """
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
 from limbeck.core.wording import some
+from limbeck.models.anatomy.linear import is_transposed
 from limbeck.quantization.roundings import mismatch
 from limbeck.recipe.model import Quantize, Scheme
 
@@ -28,7 +29,10 @@ FLOAT = Scheme(weights="float", activations="float")
 
 
 class Weight(NamedTuple):
-    """A weight that can be quantized, and the `module`, named `owner`, that holds it."""
+    """A weight that can be quantized, and the `module`, named `owner`, that holds it.
+
+    `tensor`: (O, ...), outputs first; of a Conv1D a view.
+    """
 
     owner: str
     module: nn.Module
@@ -45,6 +49,9 @@ def quantizable_weights(model: nn.Module) -> dict[str, Weight]:
     for name, module in model.named_modules():
         if isinstance(module, QUANTIZABLE) and computes_as_usual(module):
             weights[name] = Weight(name, module, module.weight)
+        elif is_transposed(module):
+            # GPT-2's linear layer, which `prepare` makes torch's.
+            weights[name] = Weight(name, module, module.get_parameter("weight").t())
         elif isinstance(module, RECURRENT):
             for key, parameter in module.named_parameters():
                 # The others are biases, which stay float.
@@ -257,7 +264,8 @@ def check_module(name: str, weight: Weight, scheme: Scheme) -> None:
             f"quantize: `{weight.owner}` is an LSTM with a projection (proj_size), which no graph "
             "holds. Name it in `keep_float`"
         )
-    if scheme.scale == "float16" and not isinstance(module, (nn.Linear, nn.Embedding)):
+    is_linear = isinstance(module, nn.Linear) or is_transposed(module)
+    if scheme.scale == "float16" and not is_linear and not isinstance(module, nn.Embedding):
         raise ValueError(
             f"quantize: `{name}` is of the type {type(module).__name__}; scales of float16 are "
             "those of linear layers and tables. Name it in `keep_float`, or leave `scale` out"

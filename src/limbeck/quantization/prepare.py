@@ -25,6 +25,7 @@ from torch import nn
 from limbeck.core import registry
 from limbeck.core.grids import GRIDS
 from limbeck.models.anatomy.dataflow import Flow, is_usual, watch
+from limbeck.models.anatomy.linear import is_transposed, linear_of
 from limbeck.quantization.equalizers import Equalizer, arrange
 from limbeck.quantization.fold import norm_after
 from limbeck.quantization.modules.fake import FakeQuantizer
@@ -96,6 +97,7 @@ def prepare_model(
         Who reads and who makes which tensor, by the names of the float model.
     """
     refuse_scripted(model)
+    use_linear_layers(model, schemes)
     flow = watch(model, forward)
     schemes = called(model, flow, schemes)
     range_class = registry.load("ranges", range_name)
@@ -112,6 +114,18 @@ def prepare_model(
     for equalizer in equalizers:
         arrange(equalizer, model, flow, forward)
     return flow
+
+
+def use_linear_layers(model: nn.Module, schemes: dict[str, Scheme]) -> None:
+    """Put torch's linear layers in place of the planned Conv1D of GPT-2, whose weights lie turned.
+
+    The parameter is another one from here on: (out, in), as integers lie in every file.
+    """
+    weights = quantizable_weights(model)
+    for name in schemes:
+        module = weights[name].module
+        if is_transposed(module):
+            replace(model, name, linear_of(module))
 
 
 def refuse_scripted(model: nn.Module) -> None:

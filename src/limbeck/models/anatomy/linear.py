@@ -1,7 +1,7 @@
 """Linear layers as they lie in models: torch's, whose weight is (out, in), and GPT-2's Conv1D,
 where it is (in, out)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -28,3 +28,20 @@ def num_inputs(module: nn.Module) -> int:
     axes = axes_of(module)
     assert axes is not None
     return module.get_parameter("weight").shape[axes.inputs]
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a module is GPT-2's Conv1D, whose weight is (in, out)."""
+    # By its name: whoever holds one has imported transformers, and nobody else has to.
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ("transformers.pytorch_utils", "Conv1D")
+
+
+def linear_of(conv1d: Any) -> nn.Linear:
+    """A linear layer that computes what a Conv1D does, with its bias and its weight transposed."""
+    inputs, outputs = conv1d.weight.shape
+    # On `meta`, so that nothing is drawn: both parameters are replaced.
+    linear = nn.Linear(inputs, outputs, device="meta")
+    linear.weight = nn.Parameter(conv1d.weight.detach().t().contiguous())
+    linear.bias = conv1d.bias
+    return linear.train(conv1d.training)
