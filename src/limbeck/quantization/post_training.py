@@ -47,6 +47,9 @@ ROUNDINGS_OF_FEW_BITS = ("ternary", "gptq", "adaround")
 CORRECTION: dict[str, Any] = {"bias_correction": {}}
 # About one trial in forty that is no better looks better by this much, by chance.
 STANDARD_ERRORS = 2
+# Logits of the float model that are kept, in float64: a gigabyte. With a vocabulary of 50,000 more
+# would not fit beside the model, and 2,600 tokens tell trials apart as well.
+MOST_LOGITS = 2**27
 # From here on the nearest level is near enough.
 MANY_BITS = 7.0
 
@@ -108,7 +111,7 @@ def choose(
         `chosen`: values of the keys that are open. `trials`: every way that was tried, with its
         nats. `text`: the choice in one line.
     """
-    float_logits = wide_logits(trial_model.load().eval(), trial_model.judged)
+    float_logits = kept_logits(trial_model.load().eval(), trial_model.judged)
     # 1. The simplest way, but for what the recipe says.
     given = {key: getattr(settings, key) for key in FIRST if key not in settings.open}
     first = trial_of(trial_model, settings, FIRST | given, float_logits)
@@ -135,6 +138,16 @@ def choose(
         figures.append({**trial.chosen, "nats": trial.mean, "chosen": trial is best})
     chosen = {key: best.chosen[key] for key in settings.open}
     return {"chosen": chosen, "trials": figures, "text": text}
+
+
+def kept_logits(model: nn.Module, batches: Sequence[Batch]) -> list[Tensor]:
+    """(B, W, V) of as many batches as MOST_LOGITS has room for, one at least."""
+    kept: list[Tensor] = []
+    for batch in batches:
+        if sum(each.numel() for each in kept) >= MOST_LOGITS:
+            break
+        kept += wide_logits(model, [batch])
+    return kept
 
 
 def changes(settings: Quantize) -> list[tuple[str, Any]]:
@@ -226,9 +239,10 @@ def trial_of(
         return None
     components = quantization_components(filled)
     quantize_after_training(model, flow, trial_model.fitted, **components)
-    logits = wide_logits(model.eval(), trial_model.judged)
     nats = []
-    for expected, found, batch in zip(float_logits, logits, trial_model.judged, strict=True):
+    # Batches whose logits were not kept are not judged.
+    for expected, batch in zip(float_logits, trial_model.judged, strict=False):
+        (found,) = wide_logits(model.eval(), [batch])
         by_unit = LIKELIHOODS[trial_model.likelihood].divergence(expected, found)
         # Where float64 is, which need not be the batch's device.
         mask = batch.mask.to(by_unit.device)
