@@ -307,6 +307,12 @@ TRAINED: dict[str, Any] = {
 }
 
 
+# What is taken of a model that generates text where a recipe says nothing, in a module's own scheme
+# too: all runtimes of such models hold these integers as they are (`quantization.group_codes`).
+GENERATION = "text-generation"
+GENERATED: dict[str, Any] = {"activations": "float", "group": 32, "scale": "float16"}
+
+
 class Quantize(ComponentStage):
     """How the student is stored in few bits.
 
@@ -326,7 +332,8 @@ class Quantize(ComponentStage):
     - `modules`: other keys for the modules whose name fits a pattern; the last that fits wins.
 
     `range`, `rounding` and `equalize` left open are lsq, nearest and none in training; after it
-    they are chosen by trial.
+    they are chosen by trial. Where the task is text-generation, `activations`, `group` and `scale`
+    left out are float, 32 and float16.
     """
 
     when: Literal["train", "after"] = "train"
@@ -389,6 +396,12 @@ class Quantize(ComponentStage):
         # Validated anew, since `model_copy` would take any value.
         keys = self.model_dump(by_alias=True)
         return Quantize.model_validate(keys | _missing(keys, TRAINED | chosen))
+
+
+def _of_generation(scheme: Any) -> Any:
+    """What a module of a model that generates text has, of what its recipe says."""
+    is_quantized = isinstance(scheme, dict) and scheme.get("weights") != "float"
+    return GENERATED | scheme if is_quantized else scheme
 
 
 def _missing(keys: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -497,6 +510,21 @@ class Recipe(Stage):
     report_to: ReportTo = None
     # No field: where a recipe was read is no part of what it says, nor of any cache key.
     _origin: Origin = PrivateAttr(Origin())
+
+    @model_validator(mode="before")
+    @classmethod
+    def generates_in_groups(cls, keys: Any) -> Any:
+        """Fill in GENERATED where a model that generates text is quantized."""
+        if not isinstance(keys, dict) or keys.get("task") != GENERATION:
+            return keys
+        quantize = keys.get("quantize")
+        if not isinstance(quantize, dict):
+            return keys  # none, or refused later, with its place
+        filled = GENERATED | quantize
+        modules = quantize.get("modules")
+        if isinstance(modules, dict):
+            filled["modules"] = {name: _of_generation(each) for name, each in modules.items()}
+        return keys | {"quantize": filled}
 
     @model_validator(mode="after")
     def has_what_its_stages_need(self) -> "Recipe":
