@@ -1,5 +1,6 @@
 """Weights in groups with fp16 scales: against the blocks of ggml, enumeration, and the plain model that reads them back."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
-from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.quantization import half_scales
@@ -18,13 +26,14 @@ from limbeck.quantization.conversion import convert_model
 from limbeck.quantization.equalizers._basis import scales_by_weight, sites
 from limbeck.quantization.group_codes import GroupCodes, group_codes
 from limbeck.quantization.modules.fake import FakeQuantizer, by_token
+from limbeck.quantization.modules.key_values import Int8Cache
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model, quantization_components
 from limbeck.quantization.ranges.lsq import Lsq
 from limbeck.quantization.ranges.minmax import Minmax
 from limbeck.quantization.ranges.mse import Mse
 from limbeck.quantization.roundings.gptq import Gptq
-from limbeck.recipe.model import Quantize, Scheme
+from limbeck.recipe.model import Quantize, Recipe, Scheme
 
 KEYS: dict[str, Any] = {
     "when": "after",
@@ -431,3 +440,101 @@ def test_a_grid_of_equal_ends_has_no_sign() -> None:
         return bool((half_scales.signs(torch.tensor([[-1.0, 2.0]]), grid) < 0).any())
 
     assert [name for name, grid in GRIDS.items() if turned(grid)] == ["int4", "int3", "int2"]
+
+
+@pytest.mark.parametrize("group", [None, 8])
+@torch.no_grad()
+def test_a_cache_of_int8_is_read_as_it_is_kept_whether_tokens_come_at_once_or_one_by_one(
+    group: int | None,
+) -> None:
+    model = llama()
+    # Its name until transformers 5.24, and from then on.
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    at_once = model(input_ids=IDS, **{name: Int8Cache(group)}).logits
+    cache = Int8Cache(group)
+    steps = [model(input_ids=IDS[:, i : i + 1], **{name: cache}).logits for i in range(11)]
+    torch.testing.assert_close(torch.cat(steps, 1), at_once, rtol=1e-3, atol=1e-2)
+    kept = cache.layers[1].keys
+    assert torch.equal(by_token(kept, group or 16, is_half=True), kept)
+    exact = logits(model)
+    error = (at_once - exact).norm() / exact.norm()
+    assert 0 < error < 0.02
+    with pytest.raises(ValueError, match=r"heads are 16 wide, which are not whole groups of 32"):
+        model(input_ids=IDS, **{name: Int8Cache(32)})
+
+
+RECIPE = {
+    "task": "text-generation",
+    "data": {"source": "jsonl", "path": "."},
+    "student": {"model": "folder"},
+}
+
+
+def test_a_recipe_that_generates_text_has_the_integers_of_its_runtimes() -> None:
+    quantize = {
+        "weights": "int4",
+        "modules": {"lm_head": {"weights": "int8"}, "*.0.*": {"weights": "float"}},
+    }
+    found = Recipe.model_validate(RECIPE | {"quantize": quantize}).quantize
+    assert found is not None
+    assert (found.group, found.scale, found.activations) == (32, "float16", "float")
+    head = found.modules["lm_head"]
+    assert (head.weights, head.group, head.scale, head.activations) == (
+        "int8",
+        32,
+        "float16",
+        "float",
+    )
+    assert found.modules["*.0.*"].scale == "float32"
+    said = {"group": None, "scale": "float32", "activations": "uint8-dynamic"}
+    found = Recipe.model_validate(RECIPE | {"quantize": said}).quantize
+    assert found is not None
+    assert (found.group, found.scale, found.activations) == (None, "float32", "uint8-dynamic")
+
+
+def test_conv1d_of_gpt2_is_a_linear_layer_whose_weight_lies_turned() -> None:
+    """The float model answers the same once it is prepared, and the plain one with the turned values of the codes to the bit."""
+
+    def gpt2() -> GPT2LMHeadModel:
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=50,
+                n_embd=32,
+                n_layer=2,
+                n_head=4,
+                n_positions=32,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        ).eval()
+
+    model = gpt2()
+    with torch.no_grad():
+        before = logits(model)
+        prepared(model)
+        torch.testing.assert_close(logits(model), before)
+    model = quantized(gpt2(), equalize={"awq": {"steps": 3}}, rounding="gptq")
+    codes = group_codes(model)
+    turned = {name for name, each in codes.items() if "c_" in name}
+    assert len(turned) == 2 * 4
+    assert codes["transformer.h.1.attn.c_attn.weight"].codes.shape == (96, 32)
+    values = {}
+    for name, each in codes.items():
+        value = torch.from_numpy(each.values())
+        values[name] = value.t() if name in turned else value
+    rest = {
+        name: value
+        for name, value in model.state_dict().items()
+        if "ln_" in name or name.endswith("bias")
+    }
+    plain = gpt2()
+    left = plain.load_state_dict(values | rest, strict=False)
+    assert left.missing_keys == ["lm_head.weight"]
+    with torch.no_grad():
+        torch.testing.assert_close(logits(plain), logits(model), rtol=1e-5, atol=1e-5)
+    with pytest.raises(
+        ValueError,
+        match=r"`transformer\.h\.0\.attn\.c_attn`: 32 weights a channel are not whole groups of 48",
+    ):
+        prepared(gpt2(), group=48, keep_float=["transformer.w?e", "lm_head"])
