@@ -206,7 +206,7 @@ def test_an_answer_follows_a_schema(temperature: float, seed: int) -> None:
     pytest.importorskip("llguidance")
     from limbeck.artifact.generation.constraint import JsonSchema
 
-    schema = JsonSchema(SCHEMA, TOKENIZER.to_str(), 259, [END])
+    schema = JsonSchema(SCHEMA, TOKENIZER.to_str(), [END])
     asked = Asked(Sampling(temperature, seed=seed), end_ids=(END,), schema=schema)
     pieces = list(answer(ToyDecoder(positions=200), TOKENIZER, [seed], asked))
     value = json.loads(text_of(pieces))
@@ -222,4 +222,4 @@ def test_a_schema_that_is_none_is_told(schema: dict) -> None:
     from limbeck.artifact.generation.constraint import JsonSchema
 
     with pytest.raises(ValueError, match="cannot be followed"):
-        JsonSchema(schema, TOKENIZER.to_str(), 259, [END])
+        JsonSchema(schema, TOKENIZER.to_str(), [END])

@@ -1,6 +1,7 @@
 """The queue before the models: bounded, in order, within deadlines, and never in the loop's way."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from limbeck.server.engine import FAST_SECONDS, Engine
 from limbeck.server.processes.board import WAITING, Board
-from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.refusals import ClientGone, Refused
 
 Scene = Callable[[Engine], Coroutine[Any, Any, None]]
 
@@ -47,6 +48,47 @@ def test_jobs_are_done_in_order_and_what_nobody_awaits_comes_last(tmp_path: Path
         assert seen == ["a0", "a1", "a2", "b0", "b1", "spare0", "spare1"]
 
     play(scene, tmp_path)
+
+
+def answer(name: str, seen: list[str]) -> Iterator[str]:
+    """An answer that grows, three pieces long."""
+    for number in range(3):
+        seen.append(f"{name}{number}")
+        yield f"{name}{number}"
+
+
+def test_answers_that_grow_take_turns_and_end_with_who_asked(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        seen: list[str] = []
+
+        async def read(name: str, most: int) -> list[str]:
+            gone = engine.loop.create_future()
+            pieces = []
+            with contextlib.suppress(ClientGone):
+                async for piece in engine.turns(answer(name, seen), 5, "m", gone):
+                    pieces.append(piece)
+                    if len(pieces) == most:
+                        gone.set_result(None)
+            return pieces
+
+        read_pieces = await asyncio.gather(read("a", 9), read("b", 2), read("c", 9))
+        assert read_pieces == [["a0", "a1", "a2"], ["b0", "b1"], ["c0", "c1", "c2"]]
+        assert seen == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "c2"]
+
+    play(scene, tmp_path)
+
+
+def test_an_answer_that_grows_is_counted_as_waiting_throughout(tmp_path: Path) -> None:
+    async def scene(engine: Engine) -> None:
+        gone = engine.loop.create_future()
+        pieces = engine.turns(answer("a", []), 5, "m", gone)
+        assert await anext(pieces) == "a0"
+        assert engine.board.total(WAITING) == 1
+        with pytest.raises(Refused, match="busy"):
+            await anext(engine.turns(answer("b", []), 5, "m", gone))
+        await pieces.aclose()
+
+    play(scene, tmp_path, most=0)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 2 * FAST_SECONDS], ids=["in the loop", "in a thread"])

@@ -12,6 +12,8 @@ from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server import logs
 from limbeck.server.admin import Admin
 from limbeck.server.candidates import Shadow
+from limbeck.server.chat.completions import Completions
+from limbeck.server.chat.replies import is_openai, openai_refusal
 from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.meters import CONTENT_TYPE, Meters
@@ -90,6 +92,7 @@ class Application:
         routes.add("GET /admin/models", self.plan)
         routes.add("PUT /admin/models/{model}", self.change)
         routes.add("POST /admin/models/{model}/{action}", self.change)
+        Completions(self).add_to(routes)
         Site(self).add_to(routes)
         return routes
 
@@ -105,7 +108,7 @@ class Application:
         self.under_way += 1
         try:
             answer = await self.answer(request)
-            request.answer(answer, is_last=self.is_stopping)
+            await request.answer(answer, is_last=self.is_stopping)
         finally:
             self.under_way -= 1
         seconds = time.perf_counter() - began
@@ -141,7 +144,7 @@ class Application:
             return await handler(request)
         except Refused as error:
             # A sentence, and nothing of what was sent or of this machine.
-            return refusal(error)
+            return openai_refusal(error) if is_openai(request.path) else refusal(error)
 
     async def live(self, request: Request) -> Answer:
         """The process runs."""

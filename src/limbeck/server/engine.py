@@ -8,10 +8,11 @@ in time, whatever is computed; between two rows of a request the loop has its tu
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +20,10 @@ from typing import Any
 
 from limbeck.core.foreign import told_as
 from limbeck.server.processes.board import WAITING, Board
-from limbeck.server.requests.refusals import too_busy, too_late
+from limbeck.server.requests.refusals import ClientGone, too_busy, too_late
 
+# What is given after the last step of an answer that comes in turns.
+NO_MORE = object()
 # What a step may take in the event loop.
 FAST_SECONDS = 0.005
 # How much the last one weighs in the mean time of a step, or of a request.
@@ -76,20 +79,61 @@ class Engine:
                 dropped.
             ValueError: as a step does.
         """
+        with self.let_in():
+            outcome = self.loop.create_future()
+            timer = self.loop.call_later(seconds, refuse, outcome, seconds)
+            try:
+                return await self.queued(Job(steps, outcome, kind))
+            finally:
+                # Else it would hold the result until the time is up.
+                timer.cancel()
+
+    async def turns(
+        self, steps: Iterator[Any], seconds: float, kind: str, gone: asyncio.Future
+    ) -> AsyncGenerator[Any]:
+        """What each of `steps` gives, as it comes: between two of them all others who wait have a
+        turn, so that several answers grow side by side.
+
+        Args:
+            steps, seconds, kind: as `compute`'s, but that each gives something.
+            gone: done once nobody reads the answer any more.
+
+        Raises Refused and ValueError as `compute`, and ClientGone: then no further step is
+        computed.
+        """
+        until = self.loop.time() + seconds
+        with self.let_in():
+            while True:
+                outcome = self.loop.create_future()
+                timer = self.loop.call_at(until, refuse, outcome, seconds)
+                leave = partial(drop, outcome)
+                gone.add_done_callback(leave)
+                try:
+                    given = await self.queued(Job(one_of(steps), outcome, kind))
+                finally:
+                    timer.cancel()
+                    gone.remove_done_callback(leave)
+                if given is NO_MORE:
+                    return
+                yield given
+
+    @contextlib.contextmanager
+    def let_in(self) -> Iterator[None]:
+        """Count a request while it waits or is computed. Raises Refused where too many are."""
         # One more than may wait is computed in each worker.
         if self.board.total(WAITING) >= self.most + self.workers:
             raise too_busy(self.wait_seconds())
-        outcome = self.loop.create_future()
-        timer = self.loop.call_later(seconds, refuse, outcome, seconds)
         self.board.own[WAITING] += 1
         try:
-            self.jobs.append(Job(steps, outcome, kind))
-            self.wake()
-            return await outcome
+            yield
         finally:
             self.board.own[WAITING] -= 1
-            # Else it would hold the result until the time is up.
-            timer.cancel()
+
+    async def queued(self, job: Job) -> Any:
+        """What a job gives, once those before it are done."""
+        self.jobs.append(job)
+        self.wake()
+        return await job.outcome
 
     def compute_later(self, steps: Iterator[Any], kind: str) -> None:
         """Compute steps whose result nobody awaits, once no request waits; they raise nothing."""
@@ -172,3 +216,14 @@ def refuse(outcome: asyncio.Future, seconds: float) -> None:
     """Tell who still awaits a result that his time is up."""
     if not outcome.done():
         outcome.set_exception(too_late(seconds))
+
+
+def drop(outcome: asyncio.Future, gone: asyncio.Future) -> None:
+    """Drop the work of an answer that nobody reads any more."""
+    if not outcome.done():
+        outcome.set_exception(ClientGone())
+
+
+def one_of(steps: Iterator[Any]) -> Iterator[Any]:
+    """The next of some steps as all the work of a job."""
+    yield next(steps, NO_MORE)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from limbeck.artifact.generation.text_model import TextModel, text_model_of
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
 from limbeck.server.drifting import Drift, path_of
@@ -21,12 +22,16 @@ from limbeck.server.v2.interface import Interface, interface_of
 
 @dataclass(frozen=True)
 class Version:
-    """An open artifact, what its answers are told to come from, its tensors, and its counts."""
+    """An open artifact, what its answers are told to come from, its tensors, and its counts.
+
+    writer: what writes text; None where the task is another.
+    """
 
     name: str
     predictor: Predictor
     interface: Interface
     drift: Drift
+    writer: TextModel | None = None
 
 
 @dataclass(frozen=True)
@@ -128,4 +133,5 @@ class Opener:
         predictor = load(path, runtime=settings.runtime, threads=settings.threads)
         counts = path_of(self.shelf.folder, name)
         drift = Drift(predictor, counts, self.row, settings.workers)
-        return Version(name, predictor, interface_of(predictor), drift)
+        writer = text_model_of(predictor, settings.threads)
+        return Version(name, predictor, interface_of(predictor), drift, writer)

@@ -24,7 +24,6 @@ class JsonSchema:
     Args:
         schema: as an object of JSON.
         tokenizer: the text of `tokenizer.json`.
-        num_logits: V, which may be more than the tokenizer has tokens.
         end_ids: the tokens that end an answer.
 
     Raises ValueError for a schema that is none, or that cannot be followed.
@@ -34,7 +33,6 @@ class JsonSchema:
         self,
         schema: dict[str, Any],
         tokenizer: str,
-        num_logits: int,
         end_ids: Sequence[int],
     ) -> None:
         try:
@@ -48,9 +46,8 @@ class JsonSchema:
             )
         # Without blanks between: a small model else fills its answer with them.
         grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False})
-        known = vocabulary(tokenizer, num_logits, tuple(end_ids))
+        known = vocabulary(tokenizer, tuple(end_ids))
         self.matcher = LLMatcher(known, grammar, log_level=0)
-        self.num_logits = num_logits
         self.check()
 
     def check(self) -> None:
@@ -63,9 +60,9 @@ class JsonSchema:
         """(V) logits with minus infinity for tokens that may not come next."""
         bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
         self.check()
-        allowed = np.unpackbits(bits, bitorder="little")[: self.num_logits].astype(bool)
-        # Logits beyond the tokenizer's last token stand for nothing.
-        allowed = np.pad(allowed, (0, self.num_logits - len(allowed)))
+        allowed = np.unpackbits(bits, bitorder="little")[: len(logits)].astype(bool)
+        # A model's table may be longer than the vocabulary: these stand for nothing.
+        allowed = np.pad(allowed, (0, len(logits) - len(allowed)))
         return np.where(allowed, logits, np.float32(-np.inf))
 
     def accept(self, token: int) -> None:
@@ -80,8 +77,8 @@ class JsonSchema:
 
 
 @functools.lru_cache(4)
-def vocabulary(tokenizer: str, num_logits: int, end_ids: tuple[int, ...]) -> Any:
+def vocabulary(tokenizer: str, end_ids: tuple[int, ...]) -> Any:
     """The tokens as the parser wants them: made once, since it takes a second for 50,000."""
     from llguidance import LLTokenizer
 
-    return LLTokenizer(tokenizer, n_vocab=num_logits, eos_token=list(end_ids))
+    return LLTokenizer(tokenizer, eos_token=list(end_ids))

@@ -29,7 +29,7 @@ class Cache:
 
 
 class OnnxDecoder:
-    """A graph that was opened.
+    """A graph with a cache that was opened.
 
     Args:
         path: of the graph.
@@ -114,3 +114,9 @@ class OnnxDecoder:
         cache.length = total
         # In the order in which they were bound: the logits were bound last.
         return binding.get_outputs()[-1].numpy()[0]
+
+
+def has_cache(path: Path) -> bool:
+    """Whether a file is a graph that keeps what it has read: by its inputs' names, which stand in
+    it as they are."""
+    return path.suffix == ".onnx" and f"{PAST}0.key".encode() in path.read_bytes()

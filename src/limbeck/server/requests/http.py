@@ -6,9 +6,10 @@ headers, and hands over a scope and a protocol.
 
 import asyncio
 import contextlib
+import importlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -38,6 +39,8 @@ class Answer:
     status: int = HTTPStatus.OK
     content_type: str = JSON
     headers: Sequence[Header] = ()
+    # What comes piece by piece, in place of a body.
+    pieces: AsyncGenerator[bytes] | None = None
 
 
 def json_answer(value: Any, status: int = HTTPStatus.OK, headers: Sequence[Header] = ()) -> Answer:
@@ -173,11 +176,27 @@ class Request:
             patience.reschedule(until + size / self.limits.body_rate)
         return b"".join(pieces)
 
-    def answer(self, answer: Answer, *, is_last: bool) -> None:
+    async def answer(self, answer: Answer, *, is_last: bool) -> None:
         """Send the answer; `is_last`: and close the connection."""
         headers = [("content-type", answer.content_type), ("x-request-id", self.id)]
         headers += answer.headers
         if is_last:
             # The next request comes by a connection of whoever listens then.
             headers.append(("connection", "close"))
-        self.protocol.response_bytes(int(answer.status), headers, answer.body)
+        if answer.pieces is None:
+            self.protocol.response_bytes(int(answer.status), headers, answer.body)
+            return
+        await self.send_pieces(answer.pieces, int(answer.status), headers)
+
+    async def send_pieces(
+        self, pieces: AsyncGenerator[bytes], status: int, headers: list[Header]
+    ) -> None:
+        """Send an answer as it comes, until it ends or nobody reads it."""
+        # Its type stubs are behind its code.
+        closed: Any = importlib.import_module("granian.rsgi").ProtocolClosed
+        transport = self.protocol.response_stream(status, headers)
+        # Who leaves closes the connection: then no further piece is made.
+        async with contextlib.aclosing(pieces):
+            with contextlib.suppress(closed):
+                async for piece in pieces:
+                    await transport.send_bytes(piece)

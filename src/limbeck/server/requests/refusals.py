@@ -21,6 +21,10 @@ class Refused(Exception):
         self.headers = headers
 
 
+class ClientGone(Exception):
+    """Who asked has closed the connection before the answer was there."""
+
+
 def bad_request(why: str) -> Refused:
     """400: what was sent cannot be read as what was asked for."""
     return Refused(HTTPStatus.BAD_REQUEST, why)
@@ -40,5 +44,5 @@ def too_busy(seconds: int) -> Refused:
 
 def too_late(seconds: float) -> Refused:
     """504: the request waited until its deadline, and its work was dropped."""
-    why = f"no answer within {seconds:g} s: the server is busy, and the request was dropped"
+    why = f"no answer within {seconds:.3g} s: the server is busy, and the request was dropped"
     return Refused(HTTPStatus.GATEWAY_TIMEOUT, why)

@@ -1,0 +1,161 @@
+"""The addresses under `/v1`: a request is read, and answered token by token."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from limbeck.artifact.generation.answering import Piece
+from limbeck.artifact.generation.text_model import TextModel
+from limbeck.server.chat.asking import ChatBody, TextBody, read
+from limbeck.server.chat.replies import (
+    EVENTS,
+    LAST_EVENT,
+    Reply,
+    error_of,
+    event,
+)
+from limbeck.server.hosting import Model, Version
+from limbeck.server.requests.asked import json_of
+from limbeck.server.requests.http import Answer, Request, json_answer
+from limbeck.server.requests.refusals import ClientGone, Refused, bad_request
+from limbeck.server.requests.routes import Routes
+
+if TYPE_CHECKING:
+    from limbeck.server.app import Application
+
+# Nginx's status for who has gone: nobody reads it, and meters count it.
+GONE = 499
+# Of answers, apart from those of rows, in the times that the engine knows.
+KIND = "tokens of "
+
+
+class Completions:
+    """Answers what OpenAI's clients ask, by the models of a server that write text."""
+
+    def __init__(self, app: "Application") -> None:
+        self.app = app
+
+    def add_to(self, routes: Routes) -> None:
+        """Add the addresses."""
+        routes.add("GET /v1/models", self.models)
+        routes.add("GET /v1/models/{model}", self.model)
+        routes.add("POST /v1/chat/completions", self.chat)
+        routes.add("POST /v1/completions", self.text)
+
+    async def models(self, request: Request) -> Answer:
+        """The models that write text."""
+        listed = self.app.models.by_name.values()
+        told = [described(model) for model in listed if model.live.writer]
+        return json_answer({"object": "list", "data": told})
+
+    async def model(self, request: Request) -> Answer:
+        """One of them."""
+        model, _, _ = self.asked(request, request.names["model"])
+        return json_answer(described(model))
+
+    async def chat(self, request: Request) -> Answer:
+        """The next message of a conversation."""
+        return await self.answer(request, ChatBody)
+
+    async def text(self, request: Request) -> Answer:
+        """How a text goes on."""
+        return await self.answer(request, TextBody)
+
+    def asked(self, request: Request, name: str | None) -> tuple[Model, Version, TextModel]:
+        """The model of a name, the version that answers, and what writes. Raises Refused."""
+        model = self.app.models.model(name)
+        version = model.version_for(request.id)
+        request.model, request.version = model.name, version.name
+        if version.writer is None:
+            raise bad_request(f"the model `{model.name}` writes no text: ask /predict/{model.name}")
+        return model, version, version.writer
+
+    async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
+        """The answer to a body of a kind, whole or as a stream of events. Raises Refused."""
+        began = time.monotonic()
+        until = began + request.seconds()
+        body = read(json_of(await request.body()), kind)
+        model, version, writer = self.asked(request, body.model)
+        prefix = "chatcmpl" if kind is ChatBody else "cmpl"
+        reply = Reply(f"{prefix}-{request.id}", model.name, version.name, kind is ChatBody)
+        gone = asyncio.ensure_future(request.protocol.client_disconnect())
+        left = max(0.0, until - time.monotonic())
+        steps = steps_of(body, writer, reply)
+        pieces = self.app.engine.turns(steps, left, KIND + version.name, gone)
+        is_streamed = False
+        try:
+            # What is wrong with a request shows in the first step: then the status is still open.
+            await anext(pieces)
+            if body.stream:
+                options = body.stream_options
+                with_usage = options is not None and options.include_usage
+                events = self.events(pieces, reply, gone, with_usage=with_usage)
+                is_streamed = True
+                headers = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
+                return Answer(b"", content_type=EVENTS, headers=headers, pieces=events)
+            text, last = "", Piece()
+            async for last in pieces:
+                text += last.text
+            self.app.meters.count_rows(model.name, version.name, 1, 0)
+            return json_answer(reply.whole(text, last.finish))
+        except ValueError as error:
+            raise bad_request(str(error)) from None
+        except ClientGone:
+            return Answer(b"", GONE)
+        finally:
+            # The events go on waiting for it.
+            if not is_streamed:
+                gone.cancel()
+
+    async def events(
+        self,
+        pieces: AsyncGenerator[Piece],
+        reply: Reply,
+        gone: asyncio.Future,
+        *,
+        with_usage: bool,
+    ) -> AsyncGenerator[bytes]:
+        """The pieces of an answer as events, until it ends or nobody reads it."""
+        try:
+            if reply.is_chat:
+                yield event(reply.first())
+            async for piece in pieces:
+                # A token that is a part of a character, or a part of the prompt.
+                if piece.text or piece.finish:
+                    yield event(reply.piece(piece.text, piece.finish))
+            if with_usage:
+                yield event(reply.counted())
+            self.app.meters.count_rows(reply.model, reply.version, 1, 0)
+            yield LAST_EVENT
+        except Refused as error:
+            # The status was sent long ago: clients look for this.
+            yield event(error_of(error))
+        except ValueError as error:
+            yield event(error_of(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))))
+        except ClientGone:
+            return
+        finally:
+            gone.cancel()
+            await pieces.aclose()
+
+
+def described(model: Model) -> dict[str, object]:
+    """A model as the list has it."""
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": "limbeck"}
+
+
+def steps_of(body: ChatBody | TextBody, writer: TextModel, reply: Reply) -> Iterator[Piece]:
+    """The work of an answer, in steps; the first reads what is asked, and gives an empty piece.
+
+    Raises ValueError for what cannot be answered.
+    """
+    # Templates, tokenizers and schemas take milliseconds: not in the event loop.
+    prompt = body.prompt(writer)
+    pieces = writer.answer(prompt, body.asked(writer, body.most_tokens()))
+    reply.prompt_tokens = len(prompt)
+    yield Piece()
+    for piece in pieces:
+        reply.tokens += piece.token is not None
+        yield piece

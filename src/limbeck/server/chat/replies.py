@@ -1,0 +1,113 @@
+"""What is sent back, in the form of OpenAI's API: whole answers, pieces of one, and refusals."""
+
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from limbeck.artifact.generation.answering import Finish
+from limbeck.server.requests.http import Answer, encoded, json_answer
+from limbeck.server.requests.refusals import Refused
+
+PREFIX = "/v1/"
+EVENTS = "text/event-stream; charset=utf-8"
+LAST_EVENT = b"data: [DONE]\n\n"
+# What OpenAI's clients tell kinds of errors by.
+KINDS = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
+}
+
+
+def is_openai(path: str) -> bool:
+    """Whether an address is one of OpenAI's API."""
+    return path.startswith(PREFIX)
+
+
+def error_of(error: Refused) -> dict[str, Any]:
+    """A refusal as an object of JSON."""
+    kind = KINDS.get(error.status, "invalid_request_error")
+    is_missing = error.status == HTTPStatus.NOT_FOUND
+    code = "model_not_found" if is_missing else None
+    return {"error": {"message": error.why, "type": kind, "param": None, "code": code}}
+
+
+def openai_refusal(error: Refused) -> Answer:
+    """A refusal as OpenAI's clients read it."""
+    return json_answer(error_of(error), error.status, error.headers)
+
+
+def event(value: Any) -> bytes:
+    """A server-sent event."""
+    return b"data: " + encoded(value) + b"\n\n"
+
+
+@dataclass
+class Reply:
+    """An answer as it grows.
+
+    - `id`: of the answer. `model`, `version`: what answers.
+    - `is_chat`: whether it is a message, or the rest of a text.
+    """
+
+    id: str
+    model: str
+    version: str
+    is_chat: bool
+    created: int = field(default_factory=lambda: int(time.time()))
+    prompt_tokens: int = 0
+    tokens: int = 0
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """What all objects of an answer begin with."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            # Where it changes, the same seed may give another answer.
+            "system_fingerprint": self.version,
+        }
+
+    def usage(self) -> dict[str, int]:
+        """How many tokens there were."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.tokens,
+            "total_tokens": self.prompt_tokens + self.tokens,
+        }
+
+    def whole(self, text: str, finish: Finish | None) -> dict[str, Any]:
+        """The whole answer."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
+        if self.is_chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
+        kind = "chat.completion" if self.is_chat else "text_completion"
+        return self.head(kind) | {"choices": [choice], "usage": self.usage()}
+
+    def first(self) -> dict[str, Any]:
+        """The first piece of a message: whose it is."""
+        return self.chunk({"role": "assistant", "content": ""}, "", None)
+
+    def piece(self, text: str, finish: Finish | None) -> dict[str, Any]:
+        """A further piece."""
+        return self.chunk({"content": text} if text else {}, text, finish)
+
+    def chunk(self, delta: dict[str, Any], text: str, finish: Finish | None) -> dict[str, Any]:
+        """A piece: what is new of the message, or of the text."""
+        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
+        if self.is_chat:
+            choice["delta"] = delta
+        else:
+            choice["text"] = text
+        kind = "chat.completion.chunk" if self.is_chat else "text_completion"
+        return self.head(kind) | {"choices": [choice]}
+
+    def counted(self) -> dict[str, Any]:
+        """The piece after the last, which tells how many tokens there were."""
+        kind = "chat.completion.chunk" if self.is_chat else "text_completion"
+        return self.head(kind) | {"choices": [], "usage": self.usage()}
