@@ -48,6 +48,7 @@ KINDS = {
     "image-classification": "pixels",
     "token-classification": "tokens",
     "masked-lm": "tokens",
+    "text-generation": "tokens",
     "sentence-embedding": "vectors",
     "ranking": "vectors",
 }

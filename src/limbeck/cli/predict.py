@@ -20,6 +20,15 @@ from limbeck.cli.answering import (
     reading_for,
     reading_of_server,
 )
+from limbeck.cli.generating import (
+    KEYS,
+    GenerateKeys,
+    asked_by,
+    generated_lines,
+    is_watched,
+    to_nowhere,
+    to_terminal,
+)
 from limbeck.cli.options import Runtime, Threads, artifact_of, writable
 from limbeck.core.files import naming
 
@@ -75,6 +84,7 @@ class Predict:
     text: TextColumn = None
     text_b: SecondColumn = None
     image: ImageColumn = None
+    generate: GenerateKeys = None
 
     def __post_init__(self) -> None:
         """Answer. Raises ValueError for what cannot be opened at all."""
@@ -83,15 +93,34 @@ class Predict:
         answering = self.by_server(asked) if self.url else self.by_artifact(asked)
         errors = Errors(may_abstain=answering.may_abstain)
         lines = errors.watched(answering.lines)
-        write(texts_of(lines, suffix, answering.keys), self.out)
+        texts = texts_of(lines, suffix, answering.keys)
+        if answering.is_shown:
+            # Each was shown while it grew.
+            for _ in texts:
+                pass
+        else:
+            write(texts, self.out)
         errors.tell()
 
     def by_artifact(self, asked: ReadingOptions) -> "Answering":
         """The answers of an artifact of this machine. Raises ValueError."""
         from limbeck.artifact.answers import answer_keys, answer_lines
+        from limbeck.artifact.generation.text_model import text_model_of
 
         predictor = opened(self.folder(), self.runtime, self.threads, self.batch)
         items = items_of(self.source, reading_for(predictor, asked))
+        writer = text_model_of(predictor, self.threads)
+        if writer is not None:
+            to_generate = asked_by(self.generate or (), writer.end_ids)
+            is_shown = self.out is None and is_watched()
+            show = to_terminal if is_shown else to_nowhere
+            lines = generated_lines(writer, items, to_generate, show)
+            return Answering(lines, KEYS, False, is_shown)
+        if self.generate:
+            raise ValueError(
+                f"--generate: {predictor.task_name} answers with labels and numbers; this is for "
+                "artifacts of text-generation. Leave it out"
+            )
         one_by_one = is_standard_input(self.source)
         return Answering(
             answer_lines(predictor, items, self.batch, one_by_one=one_by_one),
@@ -132,6 +161,8 @@ class Answering:
     lines: Iterator[dict[str, Any]]
     keys: list[str]
     may_abstain: bool
+    # Whether the answers are on the terminal by the time that their lines are there.
+    is_shown: bool = False
 
 
 def is_standard_input(source: str | None) -> bool:

@@ -93,6 +93,7 @@ def export_decoder(
             "a graph with a cache is not written for the architecture "
             f"`{config.model_type}`. {hint}"
         )
+    # 1. What the file is made of.
     weights = {}
     for name, tensor in model.state_dict().items():
         weights[name] = tensor.detach().float().numpy()
@@ -101,10 +102,12 @@ def export_decoder(
         weights.setdefault(name, each.codes)
     writer = GraphWriter(weights, one_table(codes or {}, config, weights), activations)
     check_codes(writer.codes, weights)
+    # 2. The nodes.
     shape = shape_of(config, max_positions)
     logits = FAMILIES[config.model_type](writer, model, shape)
     writer.node("Identity", [logits], ["logits"])
     made = model_of(writer, shape, reads_positions=config.model_type == "gpt2")
+    # 3. The files.
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / GRAPH_FILE
     content = made.SerializeToString()
@@ -122,6 +125,7 @@ def export_decoder(
 def shape_of(config: Any, max_positions: int | None) -> Shape:
     """The sizes of a model, by its config."""
     heads = config.num_attention_heads
+    # GPT-2 has as many keys as queries, and names neither this nor a width.
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
     positions = config.max_position_embeddings
@@ -145,6 +149,7 @@ def one_table(
     """The codes; where embedding and output are tied, those of the one stand for the other."""
     found = dict(codes)
     for output, table in TIED:
+        # Untied, each has codes of its own.
         if not config.tie_word_embeddings or table not in weights:
             continue
         if output in found and table in found:
@@ -156,6 +161,7 @@ def one_table(
     return found
 
 
+# Output projection and table, by the names of each family.
 TIED = (
     ("lm_head.weight", "model.embed_tokens.weight"),
     ("lm_head.weight", "transformer.wte.weight"),
@@ -208,6 +214,7 @@ def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
     """The nodes of a Llama (Touvron et al., 2023, arXiv 2302.13971); the name of its logits."""
     config = model.config
     refuse_llama(config)
+    # Once for all layers.
     rotary = write_rotary(writer, model, shape)
     lengths = write_lengths(writer)
     hidden = writer.embedding("input_ids", "model.embed_tokens.weight")
@@ -215,6 +222,7 @@ def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
         at = f"model.layers.{layer}"
         normed = writer.rms_norm(hidden, f"{at}.input_layernorm.weight", config.rms_norm_eps)
 
+        # Biases are there in Qwen2, and in a Llama whose config asks for them.
         def times(inputs: str, name: str, at: str = at) -> str:
             return writer.linear(inputs, f"{at}.{name}.weight", f"{at}.{name}.bias")
 
@@ -226,6 +234,7 @@ def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
         normed = writer.rms_norm(
             hidden, f"{at}.post_attention_layernorm.weight", config.rms_norm_eps
         )
+        # A gated product (Shazeer, 2020, arXiv 2002.05202, equation 6).
         gate = writer.activation(times(normed, "mlp.gate_proj"), config.hidden_act)
         wide = writer.node("Mul", [gate, times(normed, "mlp.up_proj")])
         hidden = writer.node("Add", [hidden, times(wide, "mlp.down_proj")])
@@ -297,6 +306,7 @@ FAMILIES: dict[str, Callable[[GraphWriter, Any, Shape], str]] = {
 def write_lengths(writer: GraphWriter) -> tuple[str, str]:
     """(the last position of each row, the number of all tokens), as the attention asks for them."""
     one = writer.constant("one", np.array([1], np.int64))
+    # A row may be padded on its right: it ends with its last token that is none.
     counts = writer.node("ReduceSum", ["attention_mask", one], keepdims=0)
     last = writer.node("Sub", [counts, one])
     lasts = writer.node("Cast", [last], to=6)
@@ -311,6 +321,7 @@ def write_rotary(writer: GraphWriter, model: Any, shape: Shape) -> tuple[str, st
     config says of stretched contexts is in them (Su et al., 2021, arXiv 2104.09864, 3.2)."""
     import torch
 
+    # The rest of the model is not asked: one token of zeros stands for its hidden states.
     places = torch.arange(shape.positions)[None]
     with torch.no_grad():
         angles = model.model.rotary_emb(torch.zeros(1, 1, shape.width), places)
@@ -338,6 +349,7 @@ def write_attention(
     present = [f"present.{layer}.key", f"present.{layer}.value"]
     return writer.node(
         "GroupQueryAttention",
+        # It turns queries and keys itself, by the places that follow from the lengths.
         [query, key, value, *past, lasts, total, *(rotary or ())],
         [f"attention_{layer}", *present],
         domain=MICROSOFT,
@@ -355,6 +367,7 @@ def model_of(writer: GraphWriter, shape: Shape, *, reads_positions: bool) -> "on
     """The whole of the file."""
     from onnx import helper
 
+    # Others tell places by the lengths.
     ids = ["input_ids", "position_ids"] if reads_positions else ["input_ids"]
     inputs = [helper.make_tensor_value_info(name, 7, ["batch", "tokens"]) for name in ids]
     inputs.append(helper.make_tensor_value_info("attention_mask", 7, ["batch", "total"]))
@@ -369,6 +382,7 @@ def model_of(writer: GraphWriter, shape: Shape, *, reads_positions: bool) -> "on
     graph = helper.make_graph(
         writer.nodes, "decoder", inputs, outputs, list(writer.initializers.values())
     )
+    # ONNX Runtime's own operators have not changed since their first version.
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     made = helper.make_model(graph, opset_imports=opsets, producer_name="limbeck")
     # The newest that every release of the runtime which we take knows.
@@ -382,6 +396,7 @@ def genai_config(config: Any, shape: Shape) -> dict[str, Any]:
     if config.model_type == "gpt2":
         names["position_ids"] = "position_ids"
     end = config.eos_token_id
+    # Several tokens may end an answer, as in Llama 3.
     pad = config.pad_token_id
     first_end = end[0] if isinstance(end, list) else end
     return {
@@ -413,5 +428,6 @@ def genai_config(config: Any, shape: Shape) -> dict[str, Any]:
                 },
             },
         },
+        # Keys and values stay where they are, as with our own loop.
         "search": {"max_length": shape.positions, "past_present_share_buffer": True},
     }

@@ -25,6 +25,9 @@ ZERO_POINTS = {4: 8, 8: 128}
 # Its `accuracy_level`: the type in which it multiplies.
 ACCURACY_LEVELS = {"float": 1, "int8": 4}
 
+# `TensorProto.FLOAT`.
+FLOAT = 1
+
 Array = NDArray[Any]
 
 
@@ -51,16 +54,25 @@ class GraphWriter:
     """
 
     def __init__(
-        self, weights: Mapping[str, Array], codes: Mapping[str, Codes], activations: str
+        self,
+        weights: Mapping[str, Array],
+        codes: Mapping[str, Codes],
+        activations: str,
     ) -> None:
         self.weights = weights
         self.codes = codes
         self.accuracy_level = ACCURACY_LEVELS[activations]
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        # Names of scales that were turned into float32.
+        self.made: set[str] = set()
 
     def node(
-        self, kind: str, inputs: Sequence[str], outputs: Sequence[str] | None = None, **keys: Any
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str] | None = None,
+        **keys: Any,
     ) -> str:
         """Add a node; the name of its first output."""
         from onnx import helper
@@ -71,7 +83,10 @@ class GraphWriter:
         domain = keys.pop("domain", None)
         if domain is not None:
             made.domain = domain
-        made.attribute.extend(helper.make_attribute(key, value) for key, value in keys.items())
+        # Not by `make_node` itself, for which a key that is None is one that is left out.
+        for key, value in keys.items():
+            attribute = helper.make_attribute(key, value)
+            made.attribute.append(attribute)
         self.nodes.append(made)
         return named[0]
 
@@ -80,7 +95,9 @@ class GraphWriter:
         from onnx import numpy_helper
 
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+            # A transposed view would be written with its own strides.
+            whole = np.ascontiguousarray(value)
+            self.initializers[name] = numpy_helper.from_array(whole, name)
         return name
 
     def weight(self, name: str) -> str:
@@ -89,7 +106,12 @@ class GraphWriter:
 
     # Products.
 
-    def linear(self, hidden: str, weight: str, bias: str | None = None) -> str:
+    def linear(
+        self,
+        hidden: str,
+        weight: str,
+        bias: str | None = None,
+    ) -> str:
         """(B, T, D) times a weight (out, in)."""
         if weight in self.codes:
             product = self.integer_product(hidden, weight)
@@ -99,7 +121,12 @@ class GraphWriter:
             product = self.node("MatMul", [hidden, transposed])
         return self.plus(product, bias)
 
-    def transposed_linear(self, hidden: str, weight: str, bias: str | None = None) -> str:
+    def transposed_linear(
+        self,
+        hidden: str,
+        weight: str,
+        bias: str | None = None,
+    ) -> str:
         """(B, T, D) times a weight that the model keeps as (in, out); its codes are (out, in)."""
         if weight in self.codes:
             product = self.integer_product(hidden, weight)
@@ -135,8 +162,9 @@ class GraphWriter:
         halves = self.constant(f"{weight}.scales", each.scales)
         # The file keeps the fp16 numbers; the runtime folds this when it opens the file.
         name = f"{weight}.float_scales"
-        if not any(name in node.output for node in self.nodes):
-            self.node("Cast", [halves], [name], to=1)
+        if name not in self.made:
+            self.made.add(name)
+            self.node("Cast", [halves], [name], to=FLOAT)
         return packed, name
 
     def embedding(self, ids: str, weight: str) -> str:
@@ -148,43 +176,70 @@ class GraphWriter:
         packed, scales = self.integers(weight)
         rows = self.node("Gather", [packed, ids])
         bits = self.codes[weight].bits
-        codes = self.node("Cast", [self.unpacked(rows, bits)], to=1)
-        zero = self.constant(f"zero_{bits}", np.array(ZERO_POINTS[bits], np.float32))
+        codes = self.node("Cast", [self.unpacked(rows, bits)], to=FLOAT)
+        # Codes lie in the file from 0 on.
+        point = np.array(ZERO_POINTS[bits], np.float32)
+        zero = self.constant(f"zero_{bits}", point)
         centred = self.node("Sub", [codes, zero])
+        # One scale stands for the 32 codes of a group.
         row_scales = self.node("Gather", [scales, ids])
-        last = self.constant("last_axis", np.array([-1], np.int64))
-        column = self.node("Unsqueeze", [row_scales, last])
+        column = self.with_last_axis(row_scales)
         values = self.node("Mul", [centred, column])
         width = self.codes[weight].codes.shape[1]
-        shape = self.constant("shape_of_rows", np.array([0, 0, width], np.int64))
+        # 0 keeps an axis as it is: rows and tokens vary.
+        shape = self.numbers("shape_of_rows", 0, 0, width)
         return self.node("Reshape", [values, shape])
+
+    def numbers(self, name: str, *values: int) -> str:
+        """A constant of whole numbers, such as a shape."""
+        return self.constant(name, np.array(values, np.int64))
+
+    def with_last_axis(self, tensor: str) -> str:
+        """A tensor with one more axis of length 1 behind the others."""
+        last = self.numbers("last_axis", -1)
+        return self.node("Unsqueeze", [tensor, last])
 
     def unpacked(self, packed: str, bits: int) -> str:
         """(B, T, G, bytes) to one code a byte, (B, T, G, 32)."""
         if bits == 8:
             return packed
-        mask = self.constant("low_nibble", np.array(15, np.uint8))
-        shift = self.constant("nibble", np.array(4, np.uint8))
-        last = self.constant("last_axis", np.array([-1], np.int64))
+        fifteen = np.array(15, np.uint8)
+        four = np.array(4, np.uint8)
+        mask = self.constant("low_nibble", fifteen)
+        shift = self.constant("nibble", four)
         low = self.node("BitwiseAnd", [packed, mask])
+        # OpenVINO rounds here without a word; this graph is ONNX Runtime's alone.
         high = self.node("BitShift", [packed, shift], direction="RIGHT")
-        pairs = []
-        for half in (low, high):
-            pairs.append(self.node("Unsqueeze", [half, last]))
+        # Side by side: first the lower half of a byte, then the upper one.
+        pairs = [self.with_last_axis(low), self.with_last_axis(high)]
         joined = self.node("Concat", pairs, axis=-1)
-        shape = self.constant("shape_of_groups", np.array([0, 0, -1, GROUP], np.int64))
+        shape = self.numbers("shape_of_groups", 0, 0, -1, GROUP)
         return self.node("Reshape", [joined, shape])
 
     # Between the products.
 
-    def rms_norm(self, hidden: str, weight: str, epsilon: float) -> str:
+    def rms_norm(
+        self,
+        hidden: str,
+        weight: str,
+        epsilon: float,
+    ) -> str:
         """RMSNorm over the width."""
         inputs = [hidden, self.weight(weight)]
-        return self.node("SimplifiedLayerNormalization", inputs, axis=-1, epsilon=epsilon)
+        # Without a domain, although it is no operator of the standard.
+        kind = "SimplifiedLayerNormalization"
+        return self.node(kind, inputs, axis=-1, epsilon=epsilon)
 
-    def layer_norm(self, hidden: str, name: str, epsilon: float) -> str:
+    def layer_norm(
+        self,
+        hidden: str,
+        name: str,
+        epsilon: float,
+    ) -> str:
         """Layer normalization over the width, with a bias."""
-        inputs = [hidden, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")]
+        weight = self.weight(f"{name}.weight")
+        bias = self.weight(f"{name}.bias")
+        inputs = [hidden, weight, bias]
         return self.node("LayerNormalization", inputs, axis=-1, epsilon=epsilon)
 
     def activation(self, hidden: str, name: str) -> str:
@@ -203,7 +258,9 @@ def pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
     """(out, in) codes to MatMulNBits' (out, G, bytes of a group): two of four bits in a byte, the
     first in its lower half."""
     rows, columns = codes.shape
-    shifted = (codes.astype(np.int16) + ZERO_POINTS[bits]).astype(np.uint8)
+    # In 16 bits, because 127 and 128 together are more than 8 hold.
+    wide = codes.astype(np.int16) + ZERO_POINTS[bits]
+    shifted = wide.astype(np.uint8)
     groups = shifted.reshape(rows, columns // GROUP, GROUP)
     if bits == 8:
         return groups
@@ -216,6 +273,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.int8]:
     if bits == 8:
         codes = packed
     else:
-        codes = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:2], GROUP)
+        halves = np.stack([packed & 15, packed >> 4], -1)
+        codes = halves.reshape(*packed.shape[:2], GROUP)
     signed = codes.astype(np.int16) - ZERO_POINTS[bits]
     return signed.reshape(len(packed), -1).astype(np.int8)

@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# (T) tokens, and (T, V) or (V) what a model says of the next one.
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 
+# Of any make: a graph with a cache, one without, and tests' own.
 class Decoder(Protocol):
     """A causal language model with a cache of what it has read."""
 

@@ -44,6 +44,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"max_tokens: at least 1, not {self.max_tokens}")
+        # It says what is wrong with a word.
         StopWords(self.stop)
 
 
@@ -78,6 +79,7 @@ def answer(
             f"the prompt has {num_prompt:,} tokens, and prompt and answer together have at most "
             f"{decoder.positions:,}: shorten it"
         )
+    # An answer that reaches the last position ends there, whatever was asked.
     most = min(room, asked.max_tokens or room)
     return _pieces(decoder, tokenizer, np.array(prompt, np.int64), asked, most)
 
@@ -100,6 +102,7 @@ def _pieces(
     # 1. The prompt.
     starts = range(0, num_ids, PROMPT_PART)
     for start in starts[:-1]:
+        # What follows within the prompt is known: only the cache is wanted.
         decoder.logits(ids[start : start + PROMPT_PART], cache)
         yield Piece()
     logits = decoder.logits(ids[starts[-1] : num_ids], cache)[-1]
@@ -107,12 +110,14 @@ def _pieces(
     while True:
         token = _chosen(logits, ids[:num_ids], asked, generator)
         if token in asked.end_ids:
+            # What was held back is text after all.
             yield Piece(stop.add(stream.finish()) + stop.finish(), token, "stop")
             return
         ids[num_ids] = token
         num_ids += 1
         text = stop.add(stream.add(token))
         if stop.is_stopped:
+            # The rest of a token that goes on behind the word is not shown.
             yield Piece(text, token, "stop")
             return
         is_complete = asked.schema is not None and asked.schema.is_complete
@@ -129,6 +134,7 @@ def _chosen(
 ) -> int:
     """The next token, which the schema allows where there is one."""
     schema = asked.schema
+    # Before the rules: top-p is of what may come next.
     if schema is not None:
         logits = schema.masked(logits)
     token = choose(logits, earlier, asked.sampling, generator)

@@ -47,12 +47,14 @@ class JsonSchema:
         # Without blanks between: a small model else fills its answer with them.
         grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False})
         known = vocabulary(tokenizer, tuple(end_ids))
+        # It never raises: what is wrong is asked for.
         self.matcher = LLMatcher(known, grammar, log_level=0)
         self.check()
 
     def check(self) -> None:
         """Raise ValueError where the parser has given up."""
         if self.matcher.is_error():
+            # The first line names the place in the schema.
             reason = self.matcher.get_error().splitlines()[0]
             raise ValueError(f"the JSON schema cannot be followed: {reason}")
 

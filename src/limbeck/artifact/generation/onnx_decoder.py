@@ -44,6 +44,7 @@ class OnnxDecoder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # As every graph of an artifact (`runtimes.onnxruntime`).
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only
         # A thread that spins for the next token takes the core from the tokens of others.
@@ -80,6 +81,7 @@ class OnnxDecoder:
         for name, shape in self.inputs.items():
             if name.startswith(PAST):
                 _, heads, _, width = shape
+                # Taken from the system once it is written to: long answers are rare.
                 zeros = np.zeros((1, heads, capacity, width), np.float32)
                 buffer = OrtValue.ortvalue_from_numpy(zeros)
                 cache.buffers.append(buffer)
@@ -104,6 +106,7 @@ class OnnxDecoder:
         if "position_ids" in self.inputs:
             places = np.arange(cache.length, total, dtype=np.int64)
             binding.bind_cpu_input("position_ids", places[None])
+        # Anew, since the number of its rows differs from call to call.
         binding.bind_output("logits", "cpu")
         try:
             self.session.run_with_iobinding(binding)

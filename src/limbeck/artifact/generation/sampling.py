@@ -71,6 +71,7 @@ def choose(
     scores = scores_of(logits, earlier, sampling)
     if sampling.temperature == 0:
         return int(scores.argmax())
+    # Without the largest score, whose exponential could be infinite.
     weights = np.exp(scores - scores.max())
     sums = weights.cumsum()
     place = generator.random() * sums[-1]
@@ -87,6 +88,7 @@ def scores_of(
     if not np.isfinite(highest) or np.isnan(scores).any():
         raise ValueError("the model's logits are not numbers: its graph is broken, or overflows")
     if sampling.repetition_penalty != 1:
+        # Once each, however often it was there.
         known = np.unique(earlier)
         penalty = sampling.repetition_penalty
         of_known = scores[known]

@@ -47,7 +47,9 @@ class TextModel:
                 "this model has no chat template, so it continues texts and answers no messages"
             )
         text = self.template.render(messages, add_generation_prompt=True)
+        # As transformers' sanitizing does, but told: to rewrite a message silently changes it.
         for number, message in enumerate(messages, 1):
+            # Contents may be parts: whatever they hold is in their JSON.
             content = json.dumps(message.get("content"), ensure_ascii=False)
             for token in self.special_tokens:
                 if token in content:
@@ -56,7 +58,9 @@ class TextModel:
 
     def prompt_of_text(self, text: str) -> list[int]:
         """The ids of a text that is to be continued, as the task reads it."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        # The template writes a beginning itself, where the model was trained with one.
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids
 
     def answer(self, prompt: Sequence[int], asked: Asked) -> Iterator[Piece]:
         """As `answering.answer`."""
@@ -74,6 +78,7 @@ class TextModel:
     @cached_property
     def special_tokens(self) -> list[str]:
         """Special tokens as a message could write them."""
+        # Other added tokens are words like any.
         added = self.tokenizer.get_added_tokens_decoder().values()
         return [token.content for token in added if token.special]
 
@@ -87,9 +92,11 @@ def text_model_of(predictor: Predictor, threads: int = 1) -> TextModel | None:
     if not isinstance(predictor.task, TextGeneration):
         return None
     reading = predictor.task.input
+    # Which of its graphs was opened stands in the manifest, by the runtime.
     graphs = manifest.graphs_in(predictor.folder)
     files = {graph["runtime"]: graph["file"] for graph in graphs}
     path = predictor.folder / files[predictor.runtime]
+    # It is opened once more, because the runtimes' own call has no place for a cache.
     decoder: Decoder
     if has_cache(path):
         decoder = OnnxDecoder(path, reading.max_tokens, threads)
@@ -110,11 +117,13 @@ class RecomputingDecoder:
 
     def cache(self, capacity: int) -> list[int]:
         """An empty cache."""
+        # A list grows as it has to.
         return []
 
     def logits(self, ids: Ids, cache: list[int]) -> Logits:
         """(T) ids to (T, V) logits."""
         cache += ids.tolist()
         read = np.array([cache], np.int64)
+        # One row, nothing of which is padding.
         logits = self.graph({"input_ids": read, "attention_mask": np.ones_like(read)})
         return logits[0, -len(ids) :]

@@ -32,8 +32,10 @@ class TextStream:
         """What can be shown after one more token."""
         self.ids.append(token)
         text = self.new_text()
+        # It may become a character with the bytes of the next token.
         if text.endswith(REPLACEMENT):
             return ""
+        # A special token has no text: what came before it still decides on the blank.
         if text:
             self.start, self.shown = self.shown, len(self.ids)
         return text
@@ -69,11 +71,13 @@ class StopWords:
         if self.is_stopped:
             return ""
         text = self.held + piece
-        places = [place for place in (text.find(word) for word in self.words) if place >= 0]
+        found = (text.find(word) for word in self.words)
+        places = [place for place in found if place >= 0]
         if places:
             self.is_stopped = True
             self.held = ""
             return text[: min(places)]
+        # The longest beginning: of two words that may begin here, both are waited for.
         held = max((beginning(text, word) for word in self.words), default=0)
         self.held = text[len(text) - held :]
         return text[: len(text) - held]
@@ -90,6 +94,7 @@ def beginning(text: str, word: str) -> int:
     >>> beginning("One. Us", "User:"), beginning("One.", "User:")
     (2, 0)
     """
+    # From the longest on; a whole word was looked for before.
     for length in range(min(len(text), len(word) - 1), 0, -1):
         if text.endswith(word[:length]):
             return length

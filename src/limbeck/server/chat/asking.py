@@ -19,11 +19,20 @@ from limbeck.server.requests.refusals import Refused, bad_request
 MOST_STOP_WORDS = 16
 # Of /v1/completions, where no other number is asked for.
 USUAL_TOKENS = 16
+# Kinds of numbers. Bounds that OpenAI's client checks itself are the same here.
+Count = Annotated[int, Field(ge=1)]
+Tokens = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Penalty = Annotated[float, Field(gt=0, le=10)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Words = Annotated[list[str], Field(max_length=MOST_STOP_WORDS)]
 
 
 class Part(BaseModel):
     """A part of a body: a key that it does not know is a mistake."""
 
+    # An ignored key would be another answer than was asked for.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -39,6 +48,7 @@ class NamedSchema(Part):
     name: str = ""
     description: str | None = None
     strict: bool | None = None
+    # Pydantic's models have a method of this name.
     schema_: dict[str, Any] = Field(alias="schema")
 
 
@@ -52,21 +62,25 @@ class ResponseFormat(Part):
 class Body(Part):
     """What both addresses take. A type of one value: what may be sent, and changes nothing."""
 
+    # Left out where the server has one model.
     model: str | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=MOST_STOP_WORDS)] | None = None
+    # 1. How long the answer is, and how its tokens are drawn.
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: Tokens | None = None
+    repetition_penalty: Penalty | None = None
+    seed: Seed | None = None
+    # 2. Where it ends, and what form it has.
+    stop: str | Words | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
+    # 3. What is sent by habit, and would mean more with another value.
     n: Literal[1] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
-    # Who is asking is of no use here, and nothing is stored.
+    # 4. Who is asking is of no use here, and nothing is stored.
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
@@ -87,13 +101,15 @@ class Body(Part):
 
     def schema_of_answer(self) -> dict[str, Any] | None:
         """What the answer follows; None for text. Raises ValueError where a schema is missing."""
-        if self.response_format is None or self.response_format.type == "text":
+        form = self.response_format
+        if form is None or form.type == "text":
             return None
-        if self.response_format.type == "json_object":
+        # Any keys and values.
+        if form.type == "json_object":
             return {"type": "object"}
-        if self.response_format.json_schema is None:
+        if form.json_schema is None:
             raise ValueError("response_format: `json_schema` with a `schema` is needed beside type")
-        return self.response_format.json_schema.schema_
+        return form.json_schema.schema_
 
     def asked(self, writer: TextModel, most: int | None) -> Asked:
         """What is asked of a model, of at most `most` tokens. Raises ValueError."""
@@ -111,7 +127,7 @@ class ChatBody(Body):
     """Of /v1/chat/completions."""
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Count | None = None
     logprobs: Literal[False] | None = None
 
     def prompt(self, writer: TextModel) -> list[int]:
@@ -120,12 +136,14 @@ class ChatBody(Body):
 
     def most_tokens(self) -> int | None:
         """Tokens of the answer; None for as many as the model has room for."""
+        # The newer name counts where a client sends both.
         return self.max_completion_tokens or self.max_tokens
 
 
 class TextBody(Body):
     """Of /v1/completions; a prompt is a text, a list of one, or token ids."""
 
+    # Otherwise a field would stand where a method is.
     prompt_: str | list[str] | list[int] = Field(alias="prompt")
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
@@ -137,6 +155,7 @@ class TextBody(Body):
             return writer.prompt_of_text(given)
         if len(given) == 1 and isinstance(given[0], str):
             return writer.prompt_of_text(given[0])
+        # Several texts would be several answers, and ids are none of texts.
         ids = [each for each in given if isinstance(each, int)]
         if len(ids) < len(given) or not given:
             raise ValueError(f"prompt: one text, or token ids, not {len(given)} texts")

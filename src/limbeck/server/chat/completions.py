@@ -74,12 +74,14 @@ class Completions:
 
     async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
         """The answer to a body of a kind, whole or as a stream of events. Raises Refused."""
-        began = time.monotonic()
-        until = began + request.seconds()
+        # 1. What is asked. The time runs while the body comes.
+        until = time.monotonic() + request.seconds()
         body = read(json_of(await request.body()), kind)
         model, version, writer = self.asked(request, body.model)
+        # Clients tell the two by the beginning of the id.
         prefix = "chatcmpl" if kind is ChatBody else "cmpl"
         reply = Reply(f"{prefix}-{request.id}", model.name, version.name, kind is ChatBody)
+        # 2. The work, which ends with whoever closes the connection.
         gone = asyncio.ensure_future(request.protocol.client_disconnect())
         left = max(0.0, until - time.monotonic())
         steps = steps_of(body, writer, reply)
@@ -88,11 +90,13 @@ class Completions:
         try:
             # What is wrong with a request shows in the first step: then the status is still open.
             await anext(pieces)
+            # 3. The answer: as it comes, or whole.
             if body.stream:
                 options = body.stream_options
                 with_usage = options is not None and options.include_usage
                 events = self.events(pieces, reply, gone, with_usage=with_usage)
                 is_streamed = True
+                # Proxies keep small pieces back, unless they are told not to.
                 headers = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
                 return Answer(b"", content_type=EVENTS, headers=headers, pieces=events)
             text, last = "", Piece()
@@ -103,6 +107,7 @@ class Completions:
         except ValueError as error:
             raise bad_request(str(error)) from None
         except ClientGone:
+            # Nobody reads it; it is counted.
             return Answer(b"", GONE)
         finally:
             # The events go on waiting for it.
@@ -135,9 +140,11 @@ class Completions:
         except ValueError as error:
             yield event(error_of(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))))
         except ClientGone:
+            # There is nobody to whom an event could be sent.
             return
         finally:
             gone.cancel()
+            # Where this generator is closed in the middle, its request still counts as waiting.
             await pieces.aclose()
 
 
@@ -157,5 +164,6 @@ def steps_of(body: ChatBody | TextBody, writer: TextModel, reply: Reply) -> Iter
     reply.prompt_tokens = len(prompt)
     yield Piece()
     for piece in pieces:
+        # The end of an answer is a token, too: it was computed.
         reply.tokens += piece.token is not None
         yield piece

@@ -10,7 +10,9 @@ from limbeck.server.requests.http import Answer, encoded, json_answer
 from limbeck.server.requests.refusals import Refused
 
 PREFIX = "/v1/"
+# WHATWG's HTML, section 9.2.
 EVENTS = "text/event-stream; charset=utf-8"
+# By which OpenAI's clients know that a stream ended, and was not cut.
 LAST_EVENT = b"data: [DONE]\n\n"
 # What OpenAI's clients tell kinds of errors by.
 KINDS = {
@@ -28,6 +30,7 @@ def is_openai(path: str) -> bool:
 
 def error_of(error: Refused) -> dict[str, Any]:
     """A refusal as an object of JSON."""
+    # The client turns the status into an exception, and shows the message.
     kind = KINDS.get(error.status, "invalid_request_error")
     is_missing = error.status == HTTPStatus.NOT_FOUND
     code = "model_not_found" if is_missing else None
@@ -81,9 +84,14 @@ class Reply:
 
     def whole(self, text: str, finish: Finish | None) -> dict[str, Any]:
         """The whole answer."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
+        choice = choice_of(finish)
         if self.is_chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            # The model may refuse in its own words: those are content, too.
+            choice["message"] = {
+                "role": "assistant",
+                "content": text,
+                "refusal": None,
+            }
         else:
             choice["text"] = text
         kind = "chat.completion" if self.is_chat else "text_completion"
@@ -91,7 +99,8 @@ class Reply:
 
     def first(self) -> dict[str, Any]:
         """The first piece of a message: whose it is."""
-        return self.chunk({"role": "assistant", "content": ""}, "", None)
+        opening = {"role": "assistant", "content": ""}
+        return self.chunk(opening, "", None)
 
     def piece(self, text: str, finish: Finish | None) -> dict[str, Any]:
         """A further piece."""
@@ -99,8 +108,9 @@ class Reply:
 
     def chunk(self, delta: dict[str, Any], text: str, finish: Finish | None) -> dict[str, Any]:
         """A piece: what is new of the message, or of the text."""
-        choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
+        choice = choice_of(finish)
         if self.is_chat:
+            # What is new, and not the whole so far.
             choice["delta"] = delta
         else:
             choice["text"] = text
@@ -110,4 +120,15 @@ class Reply:
     def counted(self) -> dict[str, Any]:
         """The piece after the last, which tells how many tokens there were."""
         kind = "chat.completion.chunk" if self.is_chat else "text_completion"
+        # Without a choice, which is how a client tells it from a piece.
         return self.head(kind) | {"choices": [], "usage": self.usage()}
+
+
+def choice_of(finish: Finish | None) -> dict[str, Any]:
+    """What every choice begins with: it is the only one."""
+    return {
+        "index": 0,
+        "finish_reason": finish,
+        # Clients look for the key, although they did not ask for it.
+        "logprobs": None,
+    }

@@ -91,10 +91,12 @@ class MessageTemplate:
         Raises ValueError as `render`, and where the template writes a turn so differently once
         others follow that its answer cannot be found.
         """
+        # 1. The whole text, with the spans that the template may mark.
         listed = checked(messages)
         rendered = self._rendered(listed)
         if self.program.marks_answers:
             return rendered
+        # 2. Else each answer by what it adds to the text.
         spans = []
         start = 0
         for i, message in enumerate(listed):
