@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,17 @@ def test_the_command_tells_and_exits_by_what_it_found(
     assert not report["ok"] and len(report["tensors"]) == 20
     assert exit_status(["audit", str(faulty), *words, "--llama-cpp", str(tmp_path)]) == 2
     assert "npm install --ignore-scripts" in capsys.readouterr().err
+
+
+def test_without_the_package_the_extra_is_named(
+    below: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    words = [str(below / name) for name in ("llama.gguf", "llama", "texts.txt")]
+    assert exit_status(["audit", *words]) == 2
+    assert 'needs the package gguf, which is not installed. pip install "limbeck[generate]"' in (
+        capsys.readouterr().err
+    )
 
 
 def test_dialogues_are_read_through_the_template(below: Path, tmp_path: Path) -> None:

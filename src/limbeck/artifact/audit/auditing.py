@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from limbeck.artifact.gguf.file_tokenizer import tokenizer_of
 from limbeck.artifact.gguf.folder import ModelFolder, read_folder
 from limbeck.artifact.llama_cpp import process
 from limbeck.artifact.llama_cpp.process import LlamaCpp
+from limbeck.core.wording import needs_package
 
 # That are told on a terminal: one cause may show in every layer.
 MOST_FAULTS = 12
@@ -116,6 +118,9 @@ def audit(
 
     Raises ValueError for what cannot be read, and for architectures that are not known here.
     """
+    # The base install has no GGUF: the extra is named, and nothing is half done.
+    if find_spec("gguf") is None:
+        raise ValueError(needs_package("an audit", "gguf"))
     # 1. What the two say of themselves.
     opened = read(path)
     source = read_folder(folder)
