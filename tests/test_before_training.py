@@ -98,6 +98,8 @@ def test_a_student_that_cannot_be_exported_is_refused(
     [
         ("{{model: {broken}}}", "{}", "`bert.encoder.layer.1.output.dense.weight`"),
         ("{{from: teacher, surgery: drop_layers, layers: 3}}", "{}", "cannot keep 3 of 2 layers"),
+        # By rows it would be chosen which heads stay; how many there are is known before.
+        ("{{from: teacher, surgery: prune_width, heads: 9}}", "{}", "heads: cannot keep 9 of"),
         (
             "{{from: teacher, surgery: same}}",
             "{keep_float: ['*.nowhere']}",

@@ -68,6 +68,13 @@ NUM_LAYERS = 2
 # not trained answer nearly alike, and one level is much of their spread.
 MOST_OFF = 0.5
 
+# Keys by which surgeries of ours choose without rows what stays: the student has the same shapes.
+WITHOUT_ROWS = {
+    "drop_layers": {"keep": "even"},
+    "prune_channels": {"importance": "magnitude"},
+    "prune_width": {"importance": "magnitude"},
+}
+
 
 class Candidate(NamedTuple):
     """A student before any training, with the task that it reads by and what a recipe calls it."""
@@ -196,7 +203,8 @@ def make_student(recipe: Recipe, run: RunContext) -> Candidate | None:
     model = run.create(name, options, task, seed=recipe.train.seed, needs_head=needs_head)
     if not settings.surgery:
         return Candidate(model, task, name)
-    surgery: Surgery = registry.create("surgeries", settings.surgery, settings.options)
+    keys = settings.options | WITHOUT_ROWS.get(settings.surgery, {})
+    surgery: Surgery = registry.create("surgeries", settings.surgery, keys)
     # One that looks at rows would be misled by a few, and many take long: ours have their turn
     # later, and of somebody else's it is seen whether the student runs.
     if surgery.reads_rows and registry.is_ours(surgery):
