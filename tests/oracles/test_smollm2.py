@@ -15,7 +15,7 @@ from limbeck.models.published.pretrained import Asked, from_transformers
 from limbeck.surgeries import Evidence
 from limbeck.tasks.text_generation import TextGeneration
 
-pytestmark = [pytest.mark.slow, pytest.mark.data]
+pytestmark = [pytest.mark.slow, pytest.mark.data, pytest.mark.nightly]
 
 FILE = Path.home() / ".cache/limbeck-models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 NUM_ROWS = 40
