@@ -8,6 +8,7 @@ import pytest
 from generation_models import save_model
 
 import limbeck
+from limbeck.artifact.generation.text_model import text_model_of
 from limbeck.exporters.onnx_decoder import read_codes
 from limbeck.recipe.reading import read
 
@@ -60,5 +61,8 @@ def test_a_run_ends_with_the_trained_integers_proven_in_their_runtime(
     assert len(codes) == 8 and {bits for _, _, bits in codes.values()} == {int(weights[3:])}
     assert "model.embed_tokens.weight" in codes and "lm_head.weight" not in codes
     predictor = limbeck.load(tmp_path / "run" / "artifact")
+    writer = text_model_of(predictor)
+    # As long as the model reads, and not as the stretches of its training.
+    assert writer is not None and writer.decoder.positions == 128
     answer = predictor.predict({"messages": [{"role": "user", "content": "where is parcel 3?"}]})
     assert answer["probabilities"] == sorted(answer["probabilities"], reverse=True)

@@ -15,11 +15,15 @@ from limbeck.artifact.generation.constraint import JsonSchema
 from limbeck.artifact.generation.onnx_decoder import OnnxDecoder, has_cache
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.runtimes import Graph
+from limbeck.core.files import read_json
 from limbeck.tasks.chat.template import MessageTemplate
 from limbeck.tasks.text_generation import TextGeneration
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+# Beside a graph with a cache, as `exporters.onnx_decoder` writes it.
+GENAI_FILE = "genai_config.json"
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,9 @@ def text_model_of(predictor: Predictor, threads: int = 1) -> TextModel | None:
     # It is opened once more, because the runtimes' own call has no place for a cache.
     decoder: Decoder
     if has_cache(path):
-        decoder = OnnxDecoder(path, reading.max_tokens, threads)
+        # Training reads stretches of `max_tokens`; a conversation may be as long as the model is.
+        told = read_json(predictor.folder / GENAI_FILE)
+        decoder = OnnxDecoder(path, told["model"]["context_length"], threads)
     else:
         decoder = RecomputingDecoder(predictor.graph, reading.max_tokens)
     knows_messages = reading.parts["chat_template"] is not None
