@@ -18,6 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 LOOP = "tests/oracles/test_loop.py"
 LOSSES = "tests/oracles/test_output_losses.py tests/oracles/test_loss_values.py"
+FUSED = "tests/oracles/test_fused.py"
 CONTRACTS = "tests/contracts/test_losses.py"
 RANGES = "tests/oracles/test_range_values.py tests/contracts/test_ranges.py"
 BATCHES = "tests/test_splits.py tests/oracles/test_loop.py"
@@ -45,19 +46,23 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     # Losses.
-    Mutation("kl without T^2", "losses/kl.py", "temperature**2 * masked", "temperature * masked", LOSSES),
+    Mutation("kl without T^2", "losses/kl.py", "temperature**2 * nats", "temperature * nats", LOSSES),
     Mutation("kl turned round", "losses/kl.py", "divergence(log_p, log_q)", "divergence(log_q, log_p)", LOSSES),
-    Mutation("kl on the student's mask", "losses/kl.py", "student.mask & teacher.mask", "student.mask", CONTRACTS),
+    Mutation("kl on the student's mask", "losses/__init__.py", "teacher_mask if loss.reads", "student_mask if loss.reads", CONTRACTS),
     Mutation("reverse kl turned round", "losses/reverse_kl.py", "divergence(log_q, log_p)", "divergence(log_p, log_q)", LOSSES),
     Mutation("mixture swapped", "losses/jensen_shannon.py", "math.log(beta)", "math.log1p(-beta)", LOSSES),
     Mutation("ends of beta swapped", "losses/jensen_shannon.py", "if beta == 0:", "if beta == 1:", LOSSES),
     Mutation("sum for mean over labels", "losses/logit_mse.py", ".square().mean(-1)", ".square().sum(-1)", LOSSES),
     Mutation("teacher not detached", "losses/__init__.py", "wide(teacher.logits.detach())", "wide(teacher.logits)", CONTRACTS),
-    Mutation("unknown labels count", "losses/cross_entropy.py", "student.mask & (batch.labels >= 0)", "student.mask", CONTRACTS),
+    Mutation("unknown labels count", "losses/__init__.py", "else labels >= 0)", "else student_mask)", CONTRACTS),
     Mutation("mean over all units", "losses/__init__.py", "total / mask.sum().clamp_min(1)", "total / mask.numel()", CONTRACTS),
     Mutation("others not weighted", "losses/dkd.py", "self.beta * of_others", "of_others", LOSSES),
     Mutation("a step not divided", "losses/__init__.py", "student_logits / temperature", "student_logits", LOSSES),
     Mutation("weight 0 computed", "distillation/objective.py", "total + weight * factor * part", "total + factor * part", "tests/oracles/test_objective.py"),
+    Mutation("gradients given away twice", "distillation/fused.py", "ctx.gradients = ctx.gradients, None", "ctx.gradients = ctx.gradients, ctx.gradients", FUSED),
+    Mutation("a chunk's gradient alone", "distillation/fused.py", "self.weight.addmm_(gradient.T, x)", "torch.mm(gradient.T, x, out=self.weight)", FUSED),
+    Mutation("a mean of each chunk", "distillation/fused.py", "return sums / numbers, gradients", "return sums, gradients", FUSED),
+    Mutation("bounded logits taken for the projection's", "models/running.py", "logits_of(call(model, first)) is waiting.stand_in", "logits_of(call(model, first)) is not None", FUSED),
     # Ranges and codes.
     Mutation("lowest end ignored", "quantization/affine.py", "torch.maximum(low / grid.low, high / grid.high)", "high / grid.high", RANGES),
     Mutation("zero not in the interval", "quantization/affine.py", "low.clamp_max(0)", "low", RANGES),

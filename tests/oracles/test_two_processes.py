@@ -6,14 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
 from limbeck.distillation.conflict import ConflictProbe, products_of
-from limbeck.distillation.objective import Objective
+from limbeck.distillation.objective import Objective, hard_terms
 from limbeck.models import processes
+from limbeck.models.projection import Projected
+from limbeck.models.taps import Outputs
+from limbeck.tasks import Batch
+from limbeck.training.batches import gathered, rows_of_process
 
 COUNTS = (5, 3)  # rows of each process
 
@@ -54,6 +59,27 @@ def products(net: nn.Module, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
     return {f"product of {one} and {other}": value for (one, other), value in found.items()}
 
 
+def fused_gradients(count: int) -> dict[str, torch.Tensor]:
+    """Of a loss over a vocabulary in chunks, whose rows `count` processes read."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 9)).double()
+    body, head = net
+    assert isinstance(head, nn.Linear)
+    labels, mask = torch.arange(14).view(7, 2) % 9, torch.arange(14).view(7, 2) % 5 > 0
+    inputs = {"x": torch.randn(7, 2, 3).double()}
+    batch = own = Batch(inputs, None, labels, mask, np.arange(7))
+    if count > 1:
+        own = rows_of_process(batch, processes.process_index(), count)
+    projected = Projected(body(own.inputs["x"]), head.weight, head.bias, torch.float64)
+    outputs = Outputs(projected, own.mask)
+    if count > 1:
+        outputs = gathered(outputs, batch, count)
+    total, _ = Objective(hard_terms("cross_entropy"))(outputs, outputs, batch, 0.5)
+    total.backward()
+    processes.average_gradients(list(net.parameters()))
+    return {f"fused {name}": each.grad for name, each in net.named_parameters()}
+
+
 def step_of_one_process(rank: int, out: Path) -> None:
     """What each of the two does: the rank and the address are in the environment."""
     torch.distributed.init_process_group("gloo")
@@ -64,7 +90,7 @@ def step_of_one_process(rank: int, out: Path) -> None:
     probed = products(net, outputs)
     loss(outputs).backward()
     processes.average_gradients(list(net.parameters()))
-    save_file(state(net) | probed, out)
+    save_file(state(net) | probed | fused_gradients(2), out)
     torch.distributed.destroy_process_group()
 
 
@@ -90,9 +116,9 @@ def test_a_shared_step_is_the_step_of_one_process(tmp_path: Path) -> None:
     outputs = net(images())
     expected = products(net, outputs)
     loss(outputs).backward()
-    expected |= state(net)
-    # Three products; weights and biases of 4 layers; 3 buffers of 2 norms.
-    assert len(expected) == 3 + 8 + 6
+    expected |= state(net) | fused_gradients(1)
+    # Three products; weights and biases of 4 layers; 3 buffers of 2 norms; two layers of the fused.
+    assert len(expected) == 3 + 8 + 6 + 4
     for out in outs:
         found = load_file(out)
         assert found.keys() == expected.keys()

@@ -36,7 +36,8 @@ from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.precision import widest_dtype
 from limbeck.models.processes import mean_over_processes
-from limbeck.models.taps import Outputs
+from limbeck.models.projection import in_chunks
+from limbeck.models.taps import Outputs, some_units
 
 DROWNS = 0.97  # a term's share of all pulls from which on the others count for nothing
 IN_A_ROW = 3  # probes that must find it before it is told: a single batch may be odd
@@ -182,16 +183,25 @@ def disagreement(
     if kind.labels_are_numbers:
         return {}
     mask = student.mask & teacher.mask
-    student_logits = student.logits.float()
-    teacher_logits = teacher.logits.float()
-    agreement = kind.agreement(student_logits, teacher_logits)
-    student_entropy = kind.entropy(student_logits)
-    teacher_entropy = kind.entropy(teacher_logits)
+    units = torch.arange(mask.numel(), device=mask.device)
+    num_labels = student.num_labels
+    found = []
+    # Of a vocabulary not all at once.
+    for some in in_chunks(units, num_labels):
+        student_logits = some_units(student, some).logits.float()
+        teacher_logits = some_units(teacher, some).logits.float()
+        agreement = kind.agreement(student_logits, teacher_logits)
+        student_entropy = kind.entropy(student_logits)
+        teacher_entropy = kind.entropy(teacher_logits)
+        found.append(torch.cat([agreement, student_entropy, teacher_entropy]))
+    columns = torch.cat(found, 1) if found else mask.new_zeros((3, 0), dtype=torch.float32)
+    agreement, student_entropy, teacher_entropy = columns
+    is_counted = mask.flatten()
     return {
         "num_units": mask.sum(),
-        "agreement": masked_mean(agreement, mask),
-        "student_entropy": masked_mean(student_entropy, mask),
-        "teacher_entropy": masked_mean(teacher_entropy, mask),
+        "agreement": masked_mean(agreement, is_counted),
+        "student_entropy": masked_mean(student_entropy, is_counted),
+        "teacher_entropy": masked_mean(teacher_entropy, is_counted),
     }
 
 

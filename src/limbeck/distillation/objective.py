@@ -10,6 +10,7 @@ weight of 0 switches one off: it is not computed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,9 @@ from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.errors import Diverged
 from limbeck.core.schedules import Schedule, schedule
-from limbeck.losses import Loss
+from limbeck.distillation.fused import Comparison, OfUnits, fused_sum
+from limbeck.losses import Loss, UnitLoss, counted
+from limbeck.models.projection import Projected
 from limbeck.models.taps import Outputs
 from limbeck.recipe.model import Distill, Weight
 from limbeck.tasks import Batch
@@ -75,36 +78,27 @@ class Objective(nn.Module):
         progress: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(The total, each term by name: unweighted, with its gradient)."""
+        compared = (student, teacher, batch, progress)
         # On the outputs' device, as everything that is added to it.
-        total = student.logits.new_zeros(())
+        total = student.mask.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
-        given = versions(student, teacher, batch)
-        modes = torch_modes()
+        by_chunk: list[Term] = []
+        shares = []
         for term, factor in zip(self.terms, self.factors, strict=True):
             weight = term.weight(progress)
-            if weight:
-                is_new = term.name not in self.reaching
-                before = logits_of_both(student, teacher) if is_new else []
-                part = loss_over_labels(term.loss, student, teacher, batch, progress)
-                if torch_modes() != modes:
-                    raise ValueError(
-                        f"the loss `{term.name}` leaves torch in another mode than it was in "
-                        "(whether gradients are kept, the default dtype, the seed or the number "
-                        "of threads), for all that comes after it. Change it in a `with` block: "
-                        "torch.no_grad(), torch.autocast(), torch.random.fork_rng()"
-                    )
-                check_value(term.name, part, student)
-                if is_new:
-                    check_reach(term.name, part, student)
-                    self.reaching.add(term.name)
-                is_changed = versions(student, teacher, batch) != given
-                if is_changed or not same_values(before, student, teacher):
-                    raise ValueError(
-                        f"the loss `{term.name}` changes in place what it is given (inputs, "
-                        "logits, mask or labels), which others read too. Compute with a copy"
-                    )
-                parts[term.name] = part
-                total = total + weight * factor * part
+            if not weight:
+                continue
+            if is_by_chunk(term.loss, student, batch):
+                by_chunk.append(term)
+                shares.append(weight * factor)
+                continue
+            compute = partial(loss_over_labels, term.loss)
+            parts[term.name] = self.checked(term.name, compute, *compared)
+            total = total + weight * factor * parts[term.name]
+        if by_chunk:
+            fused, values = self.fused(by_chunk, shares, *compared)
+            total = total + fused
+            parts |= values
         # Penalties of the model itself have no factor: none balances them.
         for name, (weight_schedule, penalty) in self.penalties.items():
             weight = weight_schedule(progress)
@@ -113,6 +107,74 @@ class Objective(nn.Module):
                 total = total + weight * parts[name]
         self.note_divergence(parts | {TOTAL: total}, progress)
         return total, parts
+
+    def fused(
+        self,
+        terms: Sequence[Term],
+        shares: Sequence[Tensor],
+        *compared: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum by `shares` of terms that are computed some units at a time, and each by name.
+
+        `compared`: (student, teacher, batch, progress), as of `forward`.
+        """
+        student, teacher, batch, progress = compared
+        losses: list[OfUnits] = []
+        counts: list[Tensor] = []
+        for term in terms:
+            assert isinstance(term.loss, UnitLoss)
+            of_units = term.loss.of_units
+            losses.append(partial(self.checked, term.name, of_units, is_of_units=True))
+            counts.append(counted(term.loss, student.mask, teacher.mask, batch.labels))
+        reads_teacher = any(term.loss.reads for term in terms)
+        comparison = Comparison(
+            losses=losses,
+            counts=counts,
+            mask=student.mask,
+            teacher=teacher if reads_teacher else None,
+            batch=batch,
+            progress=progress,
+        )
+        total, values = fused_sum(comparison, student.later, shares)
+        return total, {term.name: value for term, value in zip(terms, values, strict=True)}
+
+    def checked(
+        self,
+        name: str,
+        compute: Callable[..., Any],
+        *compared: Any,
+        is_of_units: bool = False,
+    ) -> Tensor:
+        """What a loss gives for (student, teacher, batch, progress), or for some units of them.
+
+        `compute`: the loss's call, or with `is_of_units` its method `of_units`.
+
+        Raises ValueError where it breaks what a loss has to keep.
+        """
+        student, teacher, batch, _ = compared
+        is_new = name not in self.reaching
+        before = logits_of_both(student, teacher) if is_new else []
+        given = versions(student, teacher, batch)
+        modes = torch_modes()
+        value = compute(*compared)
+        if torch_modes() != modes:
+            raise ValueError(
+                f"the loss `{name}` leaves torch in another mode than it was in "
+                "(whether gradients are kept, the default dtype, the seed or the number "
+                "of threads), for all that comes after it. Change it in a `with` block: "
+                "torch.no_grad(), torch.autocast(), torch.random.fork_rng()"
+            )
+        check_value(name, value, student, is_of_units=is_of_units)
+        if is_new:
+            check_reach(name, value, student)
+            self.reaching.add(name)
+        is_changed = versions(student, teacher, batch) != given
+        if is_changed or not same_values(before, student, teacher):
+            raise ValueError(
+                f"the loss `{name}` changes in place what it is given (inputs, "
+                "logits, mask or labels), which others read too. Compute with a copy"
+            )
+        return value
 
     @torch.no_grad()
     def note_divergence(
@@ -176,14 +238,27 @@ class Objective(nn.Module):
         return weights
 
 
-def check_value(name: str, value: Any, student: Outputs) -> None:
-    """Raise ValueError for what a loss must not return: what is no float alone, and what teaches
-    nothing. Nothing waits for it."""
-    if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
+def is_by_chunk(loss: Loss, student: Outputs, batch: Batch) -> bool:
+    """Whether a loss is computed some units at a time: of units alone, on logits of a vocabulary
+    that the student left to be computed later."""
+    # A row that is a mixture of two has two labels a unit (`loss_over_labels`).
+    is_of_units = isinstance(loss, UnitLoss) and batch.mixed is None
+    return is_of_units and isinstance(student.later, Projected)
+
+
+def check_value(name: str, value: Any, student: Outputs, *, is_of_units: bool = False) -> None:
+    """Raise ValueError for what a loss must not return: what is no float alone (or, with
+    `is_of_units`, no float a unit), and what teaches nothing. Nothing waits for it."""
+    shape = tuple(student.mask.shape) if is_of_units else ()
+    is_float = isinstance(value, Tensor) and value.is_floating_point()
+    if not is_float or tuple(value.shape) != shape:
         expected = "a torch.Tensor of one float and no axis, the mean over the units that count"
-        called = registry.method_of("losses", name, "__call__")
-        raise wrong_return(f"the loss `{name}`", "__call__", value, expected, called)
-    if student.logits.requires_grad and not value.requires_grad:
+        if is_of_units:
+            expected = "a torch.Tensor of one float for each unit (rows, units)"
+        method = "of_units" if is_of_units else "__call__"
+        called = registry.method_of("losses", name, method)
+        raise wrong_return(f"the loss `{name}`", method, value, expected, called)
+    if any(each.requires_grad for each in student.sources) and not value.requires_grad:
         raise ValueError(without_gradient(name))
 
 
@@ -193,7 +268,7 @@ def check_reach(name: str, value: Tensor, student: Outputs) -> None:
     It may have one and teach nothing: that of a new tensor, or of a projector alone. The graph is
     looked at and not run, so that nothing waits and no number changes.
     """
-    given = [each for each in (student.logits, *student.inner.values()) if each.requires_grad]
+    given = [each for each in student.tensors if each.requires_grad]
     if not given:
         return
     wanted = {each.grad_fn for each in given if each.grad_fn is not None}
@@ -223,16 +298,17 @@ def without_gradient(name: str) -> str:
 
 def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
     """How often each tensor that a loss is given was changed in place. Nothing waits for it."""
-    outputs = (student.logits, teacher.logits, student.mask, *student.inner.values())
-    tensors = [*outputs, *teacher.inner.values(), batch.labels, *batch.inputs.values()]
+    outputs = [*student.tensors, *teacher.tensors, student.mask]
+    tensors = [*outputs, batch.labels, *batch.inputs.values()]
     # What was computed in inference mode keeps no count, and refuses to be changed outside it.
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
 def logits_of_both(student: Outputs, teacher: Outputs) -> list[Tensor]:
     """Copies of the logits, which tell of writes that `versions` does not count (`tensor.data`).
-    On a CPU alone: elsewhere a comparison would wait for the device."""
-    both = (student.logits, teacher.logits)
+    On a CPU alone: elsewhere a comparison would wait for the device. Of logits that are still to
+    be computed there is nothing to write to."""
+    both = [each.logits for each in (student, teacher) if each.later is None]
     return [logits.detach().clone() for logits in both if logits.device.type == "cpu"]
 
 

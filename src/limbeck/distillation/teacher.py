@@ -63,10 +63,11 @@ def ask(
     taps: Sequence[Tap],
     dtype: torch.dtype,
 ) -> Outputs:
-    """One forward of a teacher, on the device where model and batch lie."""
+    """One forward of a teacher, on the device where model and batch lie; of a vocabulary its logits
+    are left to be computed later, some units at a time."""
     counted[FORWARDS] += 1
     mixed_precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if dtype != torch.float32:
         mixed_precision = torch.autocast(batch.mask.device.type, dtype)
     with mixed_precision:
-        return run_model(model, batch, taps)
+        return run_model(model, batch, taps, project_later=True)

@@ -15,10 +15,13 @@ schedule (of a temperature) is read at `progress` inside the call; nothing is se
   unit counts, the loss is 0 and its gradient is finite.
 - A training step must not make the host wait for the device. So shapes are fixed: what does not
   count is set to 0 by a mask, never cut away (`values[mask]` has to be told how many are left).
+- A loss whose value is a mean over units of what each gives by itself is a `UnitLoss`, which large
+  vocabularies need: it alone is computed without the logits of a whole batch.
 - A loss may own parameters: projectors from the student's width to the teacher's. They are
   trained and checkpointed with it, and are no part of the student: none is exported.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -77,6 +80,47 @@ class PlainLoss:
     labels: ClassVar[LabelKind] = "none"
     likelihoods: ClassVar[tuple[str, ...]] = ("categorical",)
     zero_at_identity: ClassVar[bool] = True
+
+
+class UnitLoss(PlainLoss, nn.Module, ABC):
+    """A loss that is the mean, over the units that count, of what each unit's own logits give.
+
+    Over a vocabulary such losses are computed some units at a time (`distillation.fused`), so that
+    no logits of a whole batch are needed. They compare neither units nor rows with one another, and
+    remember nothing.
+
+    A soft one (`reads`) counts units that count in both models, a hard one those with a label.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def of_units(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """(B, W) what each unit gives, in the loss's unit; anything where it does not count."""
+
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        progress: float,
+    ) -> Tensor:
+        """The mean over the units that count."""
+        values = self.of_units(student, teacher, batch, progress)
+        is_counted = counted(self, student.mask, teacher.mask, batch.labels)
+        return masked_mean(values, is_counted)
+
+
+def counted(loss: UnitLoss, student_mask: Tensor, teacher_mask: Tensor, labels: Tensor) -> Tensor:
+    """(B, W) True for the units that count in a `UnitLoss`, of two models' masks (B, W)."""
+    # UNKNOWN is below 0.
+    return student_mask & (teacher_mask if loss.reads else labels >= 0)
 
 
 @runtime_checkable

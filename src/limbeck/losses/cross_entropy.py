@@ -7,14 +7,13 @@ rare labels is to count for more than one of frequent ones.
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from limbeck.losses import (
     LabelKind,
-    PlainLoss,
+    UnitLoss,
     as_logits,
-    masked_mean,
     weights_buffer,
     wide,
 )
@@ -22,7 +21,7 @@ from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class CrossEntropy(PlainLoss, nn.Module):
+class CrossEntropy(UnitLoss):
     """Reads labels (B, W), one class a unit, and no teacher.
 
     class_weights: (V) what a unit of each class counts, in order of the labels; all alike where
@@ -36,13 +35,13 @@ class CrossEntropy(PlainLoss, nn.Module):
         super().__init__()
         self.class_weights = weights_buffer(class_weights)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
+    def of_units(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Nats a unit."""
-        is_labelled = student.mask & (batch.labels >= 0)
-        # UNKNOWN is below 0, and an index below 0 is none: such a unit takes class 0, masked below.
+        # UNKNOWN is below 0, and an index below 0 is none: such a unit takes class 0, and does not
+        # count.
         classes = batch.labels.clamp_min(0).flatten()
         # Units in one row after another, as torch's cross-entropy takes classes on axis 1.
         logits = wide(student.logits).flatten(0, 1)
         weights = as_logits(self.class_weights, logits)
         nats = functional.cross_entropy(logits, classes, weight=weights, reduction="none")
-        return masked_mean(nats.view_as(batch.labels), is_labelled)
+        return nats.view_as(batch.labels)

@@ -19,10 +19,10 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import LabelKind, PlainLoss, masked_mean, softened
+from limbeck.losses import LabelKind, UnitLoss, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
@@ -30,7 +30,7 @@ from limbeck.tasks import Batch
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class Dkd(PlainLoss, nn.Module):
+class Dkd(UnitLoss):
     """Keys:
 
     - `alpha`: the weight of the first part, the right class against all others.
@@ -53,7 +53,7 @@ class Dkd(PlainLoss, nn.Module):
         self.beta = beta
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -80,8 +80,7 @@ class Dkd(PlainLoss, nn.Module):
         of_target = divergence(teacher_target, student_target)
         of_others = divergence(teacher_others, student_others)
         nats = self.alpha * of_target + self.beta * of_others
-        mask = student.mask & teacher.mask
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats
 
 
 def decoupled(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,16 +20,16 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import PlainLoss, masked_mean, softened
+from limbeck.losses import UnitLoss, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class JensenShannon(PlainLoss, nn.Module):
+class JensenShannon(UnitLoss):
     """`beta`: the teacher's share of the mixture m, 0 to 1. `temperature`: T > 0, a number or a
     schedule over the training."""
 
@@ -42,7 +42,7 @@ class JensenShannon(PlainLoss, nn.Module):
         self.beta = beta
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -53,9 +53,8 @@ class JensenShannon(PlainLoss, nn.Module):
         temperature = self.temperature(progress)
         log_q, log_p = softened(student, teacher, temperature)
         nats = generalised_divergence(log_q, log_p, self.beta)
-        mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats
 
 
 def generalised_divergence(log_q: Tensor, log_p: Tensor, beta: float) -> Tensor:

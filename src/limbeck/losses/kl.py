@@ -9,16 +9,16 @@ gradient's size as T grows (their section 2).
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import PlainLoss, masked_mean, softened
+from limbeck.losses import UnitLoss, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class Kl(PlainLoss, nn.Module):
+class Kl(UnitLoss):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
@@ -27,7 +27,7 @@ class Kl(PlainLoss, nn.Module):
         super().__init__()
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -39,6 +39,5 @@ class Kl(PlainLoss, nn.Module):
         log_q, log_p = softened(student, teacher, temperature)
         # The teacher's probabilities weigh: what it holds for likely must not be missed.
         nats = divergence(log_p, log_q)
-        mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats

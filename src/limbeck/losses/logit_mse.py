@@ -16,25 +16,23 @@ serves any number of labels.
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from limbeck.losses import PlainLoss, masked_mean, wide
+from limbeck.losses import UnitLoss, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class LogitMse(PlainLoss, nn.Module):
+class LogitMse(UnitLoss):
     """Serves any likelihood: classes, sets of labels and numbers."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
     likelihoods: ClassVar[tuple[str, ...]] = ("categorical", "bernoulli", "gaussian")
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
+    def of_units(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Squared logits a label."""
         # The student alone learns: no gradient to the teacher.
         target = wide(teacher.logits.detach())
         errors = wide(student.logits) - target
         # The mean over the labels, so that one weight serves any number of them.
-        squared = errors.square().mean(-1)
-        mask = student.mask & teacher.mask
-        return masked_mean(squared, mask)
+        return errors.square().mean(-1)

@@ -14,10 +14,10 @@ have none, and a head that starts at zero would divide by it.
 from dataclasses import replace
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import PlainLoss, masked_mean, softened, wide
+from limbeck.losses import UnitLoss, softened, wide
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
@@ -26,7 +26,7 @@ from limbeck.tasks import Batch
 SMALLEST_VARIANCE = 1e-6
 
 
-class LogitStandardised(PlainLoss, nn.Module):
+class LogitStandardised(UnitLoss):
     """`temperature`: T > 0, a number or a schedule over the training; the paper's base
     temperature."""
 
@@ -36,7 +36,7 @@ class LogitStandardised(PlainLoss, nn.Module):
         super().__init__()
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -49,9 +49,8 @@ class LogitStandardised(PlainLoss, nn.Module):
         teacher = standardised(teacher)
         log_q, log_p = softened(student, teacher, temperature)
         nats = divergence(log_p, log_q)
-        mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats
 
 
 def standardised(outputs: Outputs) -> Outputs:

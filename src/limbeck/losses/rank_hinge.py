@@ -18,14 +18,14 @@ Deviations:
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from limbeck.losses import PlainLoss, masked_mean, wide
+from limbeck.losses import UnitLoss, wide
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class RankHinge(PlainLoss, nn.Module):
+class RankHinge(UnitLoss):
     """`margin`: the gap between two logits that is enough. `top`: how many of the teacher's first
     labels must lead those behind them."""
 
@@ -40,7 +40,7 @@ class RankHinge(PlainLoss, nn.Module):
         self.margin = margin
         self.top = top
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -62,9 +62,7 @@ class RankHinge(PlainLoss, nn.Module):
         missing = too_small_by * is_behind
         # At least 1: a teacher that ties all labels puts none behind another.
         num_pairs = is_behind.sum((-2, -1)).clamp_min(1)
-        mean_missing = missing.sum((-2, -1)) / num_pairs
-        mask = student.mask & teacher.mask
-        return masked_mean(mean_missing, mask)
+        return missing.sum((-2, -1)) / num_pairs
 
 
 def gaps_behind(logits: Tensor, first: Tensor) -> Tensor:

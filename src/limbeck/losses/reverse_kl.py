@@ -13,16 +13,16 @@ is over the labels of a unit, exactly, and times T^2 as `kl`.
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import PlainLoss, masked_mean, softened
+from limbeck.losses import UnitLoss, softened
 from limbeck.models.likelihood import divergence
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class ReverseKl(PlainLoss, nn.Module):
+class ReverseKl(UnitLoss):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
@@ -31,7 +31,7 @@ class ReverseKl(PlainLoss, nn.Module):
         super().__init__()
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -43,6 +43,5 @@ class ReverseKl(PlainLoss, nn.Module):
         log_q, log_p = softened(student, teacher, temperature)
         # The student's probabilities weigh: what it makes up must not be unlikely.
         nats = divergence(log_q, log_p)
-        mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats

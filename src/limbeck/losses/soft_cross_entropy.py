@@ -9,15 +9,15 @@ is larger by T^2 times the teacher's entropy, so it is not 0 at identity.
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck.core.schedules import ScheduledAbove0, schedule
-from limbeck.losses import PlainLoss, masked_mean, softened
+from limbeck.losses import UnitLoss, softened
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class SoftCrossEntropy(PlainLoss, nn.Module):
+class SoftCrossEntropy(UnitLoss):
     """`temperature`: T > 0, a number or a schedule over the training."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
@@ -27,7 +27,7 @@ class SoftCrossEntropy(PlainLoss, nn.Module):
         super().__init__()
         self.temperature = schedule(temperature)
 
-    def forward(
+    def of_units(
         self,
         student: Outputs,
         teacher: Outputs,
@@ -40,6 +40,5 @@ class SoftCrossEntropy(PlainLoss, nn.Module):
         # Without the teacher's entropy, which no gradient of the student's depends on.
         p = log_p.exp()
         nats = -(p * log_q).sum(-1)
-        mask = student.mask & teacher.mask
         # Softening by T divides the gradient by T^2.
-        return temperature**2 * masked_mean(nats, mask)
+        return temperature**2 * nats

@@ -12,25 +12,23 @@ add `kl`.
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from limbeck.losses import PlainLoss, masked_mean, softened
+from limbeck.losses import UnitLoss, softened
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
 
-class TotalVariation(PlainLoss, nn.Module):
+class TotalVariation(UnitLoss):
     """Compares probabilities as they are, at temperature 1."""
 
     reads: ClassVar[tuple[str, ...]] = ("logits",)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
+    def of_units(self, student: Outputs, teacher: Outputs, batch: Batch, progress: float) -> Tensor:
         """Between 0 and 1."""
         # No temperature: the distance is of the answers as they are given.
         log_q, log_p = softened(student, teacher, 1.0)
         q = log_q.exp()
         p = log_p.exp()
         differences = (q - p).abs()
-        distance = 0.5 * differences.sum(-1)
-        mask = student.mask & teacher.mask
-        return masked_mean(distance, mask)
+        return 0.5 * differences.sum(-1)

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -10,29 +12,45 @@ from torch import nn
 from limbeck.core.contract import described
 from limbeck.core.wording import suggest
 from limbeck.models.anatomy.attention import recorded
+from limbeck.models.projection import (
+    Waiting,
+    can_wait,
+    projecting_later,
+    projection_of,
+)
 from limbeck.models.taps import OF_ATTENTION, Outputs, Tap
 from limbeck.models.units import by_unit, holds_texts, places_of, shape_tap
 from limbeck.tasks import Batch, apart
+
+# Whether a model answers what its projection gives; looked at once for each model.
+_ends_in_projection: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def run_model(
     model: nn.Module,
     batch: Batch,
     taps: Sequence[Tap] = (),
+    *,
+    project_later: bool = False,
 ) -> Outputs:
     """The outputs of `model` on a batch of torch tensors, with the tensors that `taps` name.
 
     Gradients flow where the caller has them on. Model and batch lie on one device; so do the
     outputs, as float32.
 
+    With `project_later` a model whose labels are its vocabulary leaves out its output projection:
+    the logits of its outputs are `models.projection.Projected`. Any other gives them as ever.
+
     Raises ValueError for a tap of a module that is not there, or that gives another kind of tensor.
     """
     attending = [tap.module for tap in taps if tap.kind in OF_ATTENTION]
     others = [tap.module for tap in taps if tap.kind not in OF_ATTENTION]
+    waits = project_later and can_project_later(model, batch)
+    answering = answering_later if waits else answering_at
     with (
         capture(model, others) as module_outputs,
         recorded(model, attending) as attention,
-        answering_at(model, batch.positions) as is_by_unit,
+        answering(model, batch.positions) as answers,
     ):
         logits = logits_of(call(model, batch))
     # By tap: several may read one module, each in its own shape.
@@ -41,13 +59,45 @@ def run_model(
         is_attention = tap.kind in OF_ATTENTION
         values = attention[tap.module][tap.kind] if is_attention else module_outputs[tap.module]
         inner[tap] = shape_tap(tap, values, batch)
+    places = places_of(batch, inner)
+    if isinstance(answers, Waiting):
+        assert answers.projected is not None
+        return Outputs(answers.projected, batch.mask, inner, places)
     # A model of several texts a row answers once for each: they are its units already.
-    if not is_by_unit and not holds_texts(batch):
+    if not answers and not holds_texts(batch):
         logits = by_unit(logits, batch.positions)
     if batch.windows:
         logits = logits.unflatten(0, batch.mask.shape)
     # Losses are computed in float32, whatever the model multiplied in.
-    return Outputs(logits.float(), batch.mask, inner, places_of(batch, inner))
+    return Outputs(logits.float(), batch.mask, inner, places)
+
+
+def can_project_later(model: nn.Module, batch: Batch) -> bool:
+    """Whether `model` is one whose output projection can wait."""
+    head = projection_of(model)
+    if head is None or batch.positions is None or batch.windows or not can_wait(head):
+        return False
+    if model not in _ends_in_projection:
+        _ends_in_projection[model] = ends_in_projection(model, batch)
+    return _ends_in_projection[model]
+
+
+@torch.no_grad()
+def ends_in_projection(model: nn.Module, batch: Batch) -> bool:
+    """Whether the model's logits are what its projection gives, as it gives them.
+
+    Some are scaled or bounded afterwards (Gemma's `final_logit_softcapping`, Cohere's
+    `logit_scale`, Granite's `logits_scaling`), which is seen by a forward of the first row.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    # In evaluation mode nothing is drawn, and no moments move: a training is as without it.
+    model.eval()
+    first = replace(batch, inputs={name: value[:1] for name, value in batch.inputs.items()})
+    with answering_later(model, batch.positions[:1]) as waiting:
+        is_same = logits_of(call(model, first)) is waiting.stand_in
+    for module, was_training in modes:
+        module.training = was_training
+    return is_same
 
 
 def call(model: nn.Module, batch: Batch) -> Any:
@@ -83,8 +133,7 @@ def answering_at(model: nn.Module, positions: torch.Tensor | None) -> Iterator[b
     Gives True for such a model, False for any other, whose forward stays as it is. Logits of a
     vocabulary at every token would take more time and memory than the rest of a training step.
     """
-    # A method of transformers' models; ours and the user's have none.
-    head = getattr(model, "get_output_embeddings", lambda: None)()
+    head = projection_of(model)
     if head is None or positions is None:
         yield False
         return
@@ -97,6 +146,16 @@ def answering_at(model: nn.Module, positions: torch.Tensor | None) -> Iterator[b
         yield True
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def answering_later(model: nn.Module, positions: torch.Tensor | None) -> Iterator[Waiting]:
+    """Inside, such a model gives no logits; what they are computed from is left in the result."""
+    head = projection_of(model)
+    assert head is not None
+    assert positions is not None
+    with projecting_later(head, positions) as waiting:
+        yield waiting
 
 
 @contextlib.contextmanager

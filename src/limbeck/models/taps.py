@@ -16,11 +16,14 @@ words and the padding are left out; where a row is one unit, all of its tokens.
 `hidden` goes by units so that models with different tokenizers meet on the same words. Where a row
 is one unit it is the mean over its tokens that the attention mask lets through (B, 1, D), or over
 its pixels (B, 1, C).
+
+Of a vocabulary, logits (B, W, V) of a batch fill the memory. A model may leave them to be computed
+later (`UnitLogits`), some units at a time; who reads `logits` all the same gets them whole.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -40,20 +43,83 @@ class Tap(NamedTuple):
     module: str
 
 
+class UnitLogits(Protocol):
+    """Logits that are computed when they are asked for. A frozen dataclass of tensors, so that
+    `models.torch_batches.to_device` moves it.
+
+    `shape`: (B, W, V). Units are numbered through the batch: unit w of row b is b W + w.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    def of_units(self, units: torch.Tensor) -> torch.Tensor:
+        """(U, V) float32 of the units with these numbers (U), on the device of the outputs."""
+        ...
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What they are computed from, and their gradient goes to."""
+        ...
+
+
+class LogitsField:
+    """The field `logits` of `Outputs`: set to a tensor or to `UnitLogits`, it reads as a tensor.
+
+    A data descriptor as the default of a dataclass's field, which dataclasses know: reading it from
+    the class says by AttributeError that the field has no default.
+    """
+
+    def __get__(self, outputs: Any, owner: type | None = None) -> torch.Tensor:
+        if outputs is None:
+            raise AttributeError("logits")
+        held = vars(outputs)
+        if isinstance(held["logits"], torch.Tensor):
+            return held["logits"]
+        # Computed once, since several losses may read them.
+        if "computed" not in held:
+            held["computed"] = whole(held["logits"])
+        return held["computed"]
+
+    def __set__(self, outputs: Any, value: torch.Tensor | UnitLogits) -> None:
+        vars(outputs)["logits"] = value
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a model gives on a batch.
 
-    `logits`: (B, W, V).
+    `logits`: (B, W, V). Where they are given as `UnitLogits`, reading them computes all of them.
     `mask`: (B, W), True for a unit that counts.
     `inner`: the tensors inside the model, by tap.
     `places`: (B, P), True for a place that counts; None where the places are the units.
     """
 
-    logits: torch.Tensor
-    mask: torch.Tensor
+    logits: LogitsField = LogitsField()
+    # It has no default either, whatever a type checker makes of a descriptor.
+    mask: torch.Tensor = field()  # type: ignore[misc]
     inner: dict[Tap, torch.Tensor] = field(default_factory=dict)
     places: torch.Tensor | None = None
+
+    @property
+    def later(self) -> UnitLogits | None:
+        """The logits that are still to be computed; None where they were given as a tensor."""
+        logits: Any = vars(self)["logits"]
+        return None if isinstance(logits, torch.Tensor) else logits
+
+    @property
+    def num_labels(self) -> int:
+        """V, the length of a unit's logits."""
+        return self.logits.shape[-1] if self.later is None else self.later.shape[-1]
+
+    @property
+    def sources(self) -> list[torch.Tensor]:
+        """The logits, or what they are still to be computed from."""
+        return [self.logits] if self.later is None else self.later.tensors()
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The logits, or what they are computed from, and the tensors inside the model."""
+        return [*self.sources, *self.inner.values()]
 
     @property
     def place_mask(self) -> torch.Tensor:
@@ -64,6 +130,25 @@ class Outputs:
     def hidden(self) -> dict[str, torch.Tensor]:
         """The tensors of kind `hidden` (B, W, D), by module name."""
         return {tap.module: value for tap, value in self.inner.items() if tap.kind == HIDDEN}
+
+
+def whole(logits: UnitLogits) -> torch.Tensor:
+    """(B, W, V) all of them at once."""
+    num_rows, num_units, num_labels = logits.shape
+    device = logits.tensors()[0].device
+    everything = torch.arange(num_rows * num_units, device=device)
+    return logits.of_units(everything).view(num_rows, num_units, num_labels)
+
+
+def some_units(outputs: Outputs, units: torch.Tensor) -> Outputs:
+    """The units with these numbers (U) as one row, without what is inside the model, and without
+    gradients."""
+    if outputs.later is None:
+        logits = outputs.logits.flatten(0, 1)[units]
+    else:
+        logits = outputs.later.of_units(units)
+    mask = outputs.mask.flatten()[units]
+    return Outputs(logits.detach().unsqueeze(0), mask.unsqueeze(0))
 
 
 def hidden_of(modules: Sequence[str]) -> list[Tap]:

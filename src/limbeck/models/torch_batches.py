@@ -4,17 +4,19 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch, Encoded, collate
 
-BatchOrOutputs = TypeVar("BatchOrOutputs", Batch, Outputs)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Moved = TypeVar("Moved", bound="DataclassInstance")
 
 
 def to_torch(batch: Batch) -> Batch:
@@ -39,16 +41,16 @@ def batch_of(
     return to_torch(collate([encoded[i] for i in rows], rows, padding))
 
 
-def to_device(value: BatchOrOutputs, device: torch.device) -> BatchOrOutputs:
+def to_device(value: Moved, device: torch.device) -> Moved:
     """A batch, or a model's outputs, with every tensor on `device`.
 
     The host does not wait for a copy to a device; `Batch.rows` stays where it is, since it finds
     rows of files on the host.
     """
     # Both are frozen dataclasses of tensors, dicts of tensors, and plain data.
-    moved = {}
-    for each in fields(value):
-        moved[each.name] = move(getattr(value, each.name), device)
+    # `vars`, not the attributes: logits that are computed later stay so (`models.taps`).
+    held = vars(value)
+    moved = {each.name: move(held[each.name], device) for each in fields(value)}
     return replace(value, **moved)
 
 
@@ -67,6 +69,9 @@ def move(value: Any, device: torch.device) -> Any:
     # `Batch.mixed`. A named tuple would lose its class.
     if type(value) is tuple:
         return tuple(move(each, device) for each in value)
+    # `UnitLogits`, which are what they are computed from.
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_device(value, device)
     return value
 
 

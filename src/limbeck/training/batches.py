@@ -5,12 +5,14 @@ the whole batch again.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from limbeck.data.batches import shard
 from limbeck.models.processes import gather_rows, process_index
+from limbeck.models.projection import Projected
 from limbeck.models.taps import Outputs
 from limbeck.tasks import Batch
 
@@ -65,9 +67,15 @@ def gathered(outputs: Outputs, batch: Batch, count: int) -> Outputs:
         Interrupted: a process of the run is gone.
     """
     counts = parts_of(len(batch.rows), count)
-    assert len(outputs.logits) == counts[process_index()]
+    assert len(outputs.mask) == counts[process_index()]
     # All processes gather the same tensors in this order, by which alone they are matched.
-    logits = gather_rows(outputs.logits, counts)
+    logits: Any = outputs.later
+    if isinstance(logits, Projected):
+        # Every process has the projection, and computes the losses over all rows: the gradients of
+        # its weights are the same everywhere, and so is their mean.
+        logits = replace(logits, hidden=gather_rows(logits.hidden, counts))
+    else:
+        logits = gather_rows(outputs.logits, counts)
     inner = {}
     for tap, value in outputs.inner.items():
         inner[tap] = gather_rows(value, counts)

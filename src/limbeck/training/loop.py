@@ -238,7 +238,8 @@ class Training:
         if self.reading_is_free:
             self.refuse_divergence(step, total)
         if not loss.requires_grad:
-            why = NOTHING_TO_LEARN if student.logits.requires_grad else NOTHING_TO_TRAIN
+            learns = any(each.requires_grad for each in student.sources)
+            why = NOTHING_TO_LEARN if learns else NOTHING_TO_TRAIN
             raise Diverged(f"step {step} of {total}: {why}")
         # 3. What looks at single gradients does so before the pass backward frees the graph.
         is_probed = is_one_of(PROBES, step, total)
@@ -277,12 +278,12 @@ class Training:
         count = processes.num_processes()
         if count == 1:
             with autocast(job.device, job.dtype):
-                return run_model(job.model, batch, job.taps)
+                return run_model(job.model, batch, job.taps, project_later=True)
         own = rows_of_process(batch, processes.process_index(), count)
         # Quantizers that count the values of a batch (LSQ) count those of the whole.
         share = len(own.rows) / len(batch.rows)
         with autocast(job.device, job.dtype), processes.row_share.set_to(share):
-            outputs = run_model(job.model, own, job.taps)
+            outputs = run_model(job.model, own, job.taps, project_later=True)
         return gathered(outputs, batch, count)
 
     def answers(self, batch: Batch) -> Outputs | None:

@@ -267,11 +267,17 @@ class Normed(Quantized):
 class QuantizedLinear(Normed):
     """y = x^ W^T + b with W (O, D), a scale for each output channel or group."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def operands(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x^, W^ and b of the product (`models.projection`: it may be computed piece by piece)."""
         x = self.read(x)
         if self.training:
-            return self.normed(functional.linear(x, self.training_weight(), self.bias))
-        return functional.linear(x, self.rounded_weight(), self.shift())
+            return x, self.training_weight(), self.bias
+        return x, self.rounded_weight(), self.shift()
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = functional.linear(*self.operands(x))
+        # In evaluation the norm is folded into the operands.
+        return self.normed(product) if self.training else product
 
 
 class QuantizedEmbedding(Quantized):
