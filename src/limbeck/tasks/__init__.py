@@ -217,7 +217,10 @@ class OverVocabulary(Protocol):
         labels: Array,
     ) -> Array:
         """(W, K) what `statistics` needs of a row's logits (W, V); `Scored` holds that. First comes
-        the nats of the true token, by which two models are compared."""
+        the nats of the true token, by which two models are compared.
+
+        Unit by unit: it is asked of some units at a time, perhaps of several rows.
+        """
         ...
 
 

@@ -12,9 +12,11 @@ from torch import nn
 
 from limbeck.core.events import Reporter, silent, track
 from limbeck.data.batches import evaluation_batches, padded_size
+from limbeck.models.projection import in_chunks
 from limbeck.models.running import run_model
+from limbeck.models.taps import Outputs, some_units
 from limbeck.models.torch_batches import device_of, to_device, to_torch
-from limbeck.tasks import Encoded, OverVocabulary, Scored, Task, collate, packed
+from limbeck.tasks import Batch, Encoded, OverVocabulary, Scored, Task, collate, packed
 from limbeck.tasks.packed import averaged, labels_of_answers
 
 
@@ -26,7 +28,7 @@ def score_split(
     one_by_one: bool = False,
     tell: Reporter = silent,
 ) -> Scored:
-    """The model's logits on every row, or what is kept of those of a vocabulary.
+    """The model's logits on every row, or what a self-supervised task keeps of them.
 
     Args:
         model: on any device; its mode is kept.
@@ -51,23 +53,67 @@ def score_split(
         for rows in track(batches, cost, tell):
             chosen = [encoded[row] for row in rows]
             batch = collate(chosen, rows, task.padding)
-            outputs = run_model(model, to_device(to_torch(batch), device))
-            logits = outputs.logits.cpu().numpy()
+            seen = to_device(to_torch(batch), device)
+            outputs = run_model(model, seen, project_later=isinstance(task, OverVocabulary))
             # Batches are sorted by length, and answers are wanted in the order of the split.
-            for row, each, values, mask in zip(rows, chosen, logits, batch.mask, strict=True):
-                answers[row] = kept_of(task, each, masked(values, mask))
+            for row, answer in zip(rows, answers_of(task, chosen, batch, outputs), strict=True):
+                answers[row] = answer
     model.train(was_training)
     return Scored(np.concatenate(answers), *labels_of_answers(encoded))
 
 
+def answers_of(
+    task: Task,
+    rows: Sequence[Encoded],
+    batch: Batch,
+    outputs: Outputs,
+) -> list[np.ndarray]:
+    """The answers of each row of a batch, (W, V) without padding, or what the task keeps of them.
+
+    `batch`: of numpy arrays.
+    """
+    if isinstance(task, OverVocabulary):
+        return kept_by_chunk(task, rows, batch, outputs)
+    answers = []
+    logits = outputs.logits.cpu().numpy()
+    for row, values, mask in zip(rows, logits, batch.mask, strict=True):
+        own = masked(values, mask)[: len(row.labels)]
+        answers.append(kept_of(task, row, own))
+    return answers
+
+
 def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
-    """The answers of one row, (W, V) without padding, or what the task keeps of them."""
-    num_units = len(row.labels)
-    answers = logits[:num_units]
+    """The answers of one row (W, V), without padding, or what the task keeps of them."""
     # Of a vocabulary, all logits of a split would fill the memory: only figures are kept.
     if isinstance(task, OverVocabulary):
-        return task.reduce(answers, row.labels)
-    return averaged(row, answers)
+        return task.reduce(logits, row.labels)
+    return averaged(row, logits)
+
+
+def kept_by_chunk(
+    task: OverVocabulary,
+    rows: Sequence[Encoded],
+    batch: Batch,
+    outputs: Outputs,
+) -> list[np.ndarray]:
+    """What the task keeps of each row's answers, some units at a time: logits of a vocabulary fill
+    the memory by the batch too."""
+    counts = np.array([len(row.labels) for row in rows])
+    is_own = np.arange(batch.mask.shape[1]) < counts[:, None]
+    units = np.flatnonzero(is_own)
+    mask = batch.mask.ravel()
+    labels = batch.labels.ravel()
+    kept = []
+    device = outputs.mask.device
+    for some in in_chunks(torch.from_numpy(units), outputs.num_labels):
+        logits = some_units(outputs, some.to(device)).logits[0].cpu().numpy()
+        numbers = some.numpy()
+        kept.append(task.reduce(masked(logits, mask[numbers]), labels[numbers]))
+    if not kept:
+        empty = np.empty((0, outputs.num_labels), np.float32)
+        kept.append(task.reduce(empty, labels[:0]))
+    ends = np.cumsum(counts)
+    return np.split(np.concatenate(kept), ends[:-1])
 
 
 def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
