@@ -410,3 +410,52 @@ def test_a_loss_of_units_that_is_none_is_told(give: Any, message: str) -> None:
     student = run_model(llama(), batch, project_later=True)
     with pytest.raises(ValueError, match=message):
         Objective([Term("mine", schedule(1.0), Wrong(give))])(student, student, batch, 0.0)
+
+
+def sorted_distance(student: np.ndarray, teacher: np.ndarray) -> float:
+    """Equation 6 of arXiv 2402.12030, of one unit's logits."""
+    p, q = (np.exp(each) / np.exp(each).sum() for each in (teacher, student))
+    p, q = (np.pad(np.sort(each)[::-1], (0, 9 - len(each))) for each in (p, q))
+    return float(np.abs(p - q).sum())
+
+
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize(("labels", "units"), [(5, 4), (9, 2), (7, 3), (5, 0)])
+def test_models_of_two_tokenizers_meet_by_order(labels: int, units: int, later: bool) -> None:
+    """A teacher of `labels` tokens that cuts each of two answers into `units` of them, the student of 7 into 3."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, _ = operands(0, 3)
+    theirs, table = (
+        torch.randn(2, units, 3, generator=generator),
+        torch.randn(labels, 3, generator=generator),
+    )
+    mask, other = (
+        torch.tensor([[True, True, True], [True, True, False]]),
+        torch.ones(2, units, dtype=torch.bool),
+    )
+    student = Outputs(
+        Projected(hidden, weight, None, torch.float64) if later else hidden @ weight.T, mask
+    )
+    answers = Outputs(
+        Projected(theirs, table, None, torch.float32) if later else theirs @ table.T, other
+    )
+    objective = Objective(terms("universal_logit"))
+    batch = Batch({}, None, torch.zeros(2, 3, dtype=torch.long), mask, np.arange(2))
+    _, parts = objective(student, answers, batch, 0.5)
+    own, their = student.logits.detach().numpy(), answers.logits.numpy()
+    expected = [
+        sorted_distance(own[row, unit], their[row, unit])
+        for row in range(2)
+        for unit in range(min(3 - row, units))
+    ]
+    assert parts["universal_logit"].item() == pytest.approx(np.mean(expected or [0.0]), rel=1e-5)
+
+
+def test_other_losses_are_refused_for_another_vocabulary() -> None:
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    student, teacher = Outputs(torch.zeros(1, 2, 7), mask), Outputs(torch.zeros(1, 2, 9), mask)
+    batch = Batch({}, None, torch.zeros(1, 2, dtype=torch.long), mask, np.arange(1))
+    with pytest.raises(
+        ValueError, match=r"`kl` compares .* 7 labels, the teacher 9\. Write `universal_logit"
+    ):
+        Objective(terms("kl"))(student, teacher, batch, 0.0)

@@ -37,7 +37,7 @@ from limbeck.models.likelihood import LIKELIHOODS
 from limbeck.models.precision import widest_dtype
 from limbeck.models.processes import mean_over_processes
 from limbeck.models.projection import in_chunks
-from limbeck.models.taps import Outputs, some_units
+from limbeck.models.taps import Outputs, by_order, some_units
 
 DROWNS = 0.97  # a term's share of all pulls from which on the others count for nothing
 IN_A_ROW = 3  # probes that must find it before it is told: a single batch may be odd
@@ -180,8 +180,10 @@ def disagreement(
     """Agreement and both entropies as scalars on the device, over the `num_units` units that count
     on both sides; nothing of a gaussian, whose answers are numbers."""
     kind = LIKELIHOODS[likelihood]
-    if kind.labels_are_numbers:
+    # Nor of the tokens of two vocabularies, none of which is another's.
+    if kind.labels_are_numbers or student.num_labels != teacher.num_labels:
         return {}
+    teacher = by_order(teacher, student.mask.shape[1])
     mask = student.mask & teacher.mask
     units = torch.arange(mask.numel(), device=mask.device)
     num_labels = student.num_labels

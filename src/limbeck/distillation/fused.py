@@ -52,7 +52,12 @@ class Gradients(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
 
-    def add(self, to_logits: Tensor, operands: Projected, units: Tensor) -> None:
+    def add(
+        self,
+        to_logits: Tensor,
+        operands: Projected,
+        units: Tensor,
+    ) -> None:
         """Bring the gradient of some units' logits (U, V) through their product."""
         gradient = to_logits.to(operands.dtype)
         if self.hidden is not None:
@@ -108,6 +113,7 @@ class Comparison:
         wanted: whether the gradients of hidden states, weight and bias are wanted.
         """
         gradients = zeros_like_operands(student, wanted)
+        # Once a step, not once a chunk: under autocast the whole projection is cast.
         operands = student.cast()
         sums = torch.zeros(len(self.losses), device=self.mask.device, dtype=student.wide)
         _, _, num_labels = student.shape
@@ -142,16 +148,22 @@ class Comparison:
             sums = self.sums(chunk, shares)
             means = [total / number for total, number in zip(sums, self.numbers(), strict=True)]
             total = weighted_sum(means, shares)
+        # Where no model learns (a look at the losses alone) the values are all that is wanted.
         if total.requires_grad and any(each is not None for each in gradients):
             (to_logits,) = torch.autograd.grad(total, chunk.student.logits)
             gradients.add(to_logits[0], operands, units)
         return torch.stack(sums).detach()
 
-    def sums(self, chunk: Chunk, shares: Sequence[Tensor | None]) -> list[Tensor]:
+    def sums(
+        self,
+        chunk: Chunk,
+        shares: Sequence[Tensor | None],
+    ) -> list[Tensor]:
         """K scalars: each term's sum over the units of a chunk."""
         sums = []
         for of_units, share, count in zip(self.losses, shares, self.counts, strict=True):
             total = chunk.student.logits.new_zeros(())
+            # One that is not asked for is not computed; its sum holds its place.
             if share is not None:
                 values = of_units(chunk.student, chunk.teacher, chunk.batch, self.progress)
                 is_counted = count.flatten()[chunk.units].view_as(values)
@@ -159,7 +171,11 @@ class Comparison:
             sums.append(total)
         return sums
 
-    def chunk(self, operands: Projected, units: Tensor) -> Chunk:
+    def chunk(
+        self,
+        operands: Projected,
+        units: Tensor,
+    ) -> Chunk:
         """The units with these numbers; the student's logits are a leaf."""
         mask = self.mask.flatten()[units].unsqueeze(0)
         logits = operands.of_units(units).unsqueeze(0).requires_grad_()
@@ -176,7 +192,10 @@ class Comparison:
         return Chunk(units, student, teacher, batch)
 
 
-def weighted_sum(values: Sequence[Tensor], shares: Sequence[Tensor | None]) -> Tensor:
+def weighted_sum(
+    values: Sequence[Tensor],
+    shares: Sequence[Tensor | None],
+) -> Tensor:
     """The sum of K `values` by their shares, of which None is 0."""
     total = values[0].new_zeros(())
     for value, share in zip(values, shares, strict=True):
@@ -185,7 +204,10 @@ def weighted_sum(values: Sequence[Tensor], shares: Sequence[Tensor | None]) -> T
     return total
 
 
-def zeros_like_operands(operands: Projected, wanted: Sequence[bool]) -> Gradients:
+def zeros_like_operands(
+    operands: Projected,
+    wanted: Sequence[bool],
+) -> Gradients:
     """What gradients are added up in, for those of hidden states, weight, bias that are wanted."""
     tensors = (operands.hidden, operands.weight, operands.bias)
     zeros: list[Tensor | None] = []
@@ -193,6 +215,7 @@ def zeros_like_operands(operands: Projected, wanted: Sequence[bool]) -> Gradient
         if tensor is None or not is_wanted:
             zeros.append(None)
         else:
+            # In rows that lie one after the other, whatever hidden states are a view of.
             zeros.append(torch.zeros_like(tensor, memory_format=torch.contiguous_format))
     return Gradients(*zeros)
 
@@ -204,8 +227,12 @@ class FusedSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any,
+        *arguments: Any,
+    ) -> tuple[Tensor, ...]:
         hidden, weight, bias, dtype, comparison, shares = arguments
+        # For whoever asks again: the operands, from which all can be computed anew.
         ctx.save_for_backward(hidden, weight, bias)
         ctx.dtype, ctx.comparison, ctx.shares = dtype, comparison, shares
         # What nobody asks the gradient of is None in the pass backward, and not zero.
@@ -219,7 +246,10 @@ class FusedSum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *asked: Tensor | None) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any,
+        *asked: Tensor | None,
+    ) -> tuple[Any, ...]:
         of_sum, *of_terms = asked
         gradients, ctx.gradients = ctx.gradients, None
         if of_sum is not None and gradients is not None and not any_of(of_terms):
@@ -256,7 +286,9 @@ def combined_shares(
 
 
 def fused_sum(
-    comparison: Comparison, student: Projected, shares: Sequence[Tensor]
+    comparison: Comparison,
+    student: Projected,
+    shares: Sequence[Tensor],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The sum of the losses by their `shares`, and each by itself: scalars with gradients.
 

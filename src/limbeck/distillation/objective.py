@@ -21,14 +21,20 @@ from limbeck.core.contract import wrong_return
 from limbeck.core.errors import Diverged
 from limbeck.core.schedules import Schedule, schedule
 from limbeck.distillation.fused import Comparison, OfUnits, fused_sum
-from limbeck.losses import Loss, UnitLoss, counted
+from limbeck.losses import Loss, PlainLoss, UnitLoss, counted
 from limbeck.models.projection import Projected
-from limbeck.models.taps import Outputs
+from limbeck.models.taps import Outputs, by_order
 from limbeck.recipe.model import Distill, Weight
 from limbeck.tasks import Batch
 
 TOTAL = "total"
 NEVER = -1.0  # the progress of the first divergence, while there was none
+
+
+OTHER_VOCABULARY = (
+    "Write `universal_logit: {}` in its place, which compares models of two tokenizers, or take a "
+    "teacher with the student's tokenizer"
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Objective(nn.Module):
         progress: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(The total, each term by name: unweighted, with its gradient)."""
+        # Of another tokenizer a row has another number of units.
+        teacher = by_order(teacher, student.mask.shape[1])
         compared = (student, teacher, batch, progress)
         # On the outputs' device, as everything that is added to it.
         total = student.mask.new_zeros((), dtype=torch.float32)
@@ -88,6 +96,7 @@ class Objective(nn.Module):
             weight = term.weight(progress)
             if not weight:
                 continue
+            check_labels(term, student, teacher)
             if is_by_chunk(term.loss, student, batch):
                 by_chunk.append(term)
                 shares.append(weight * factor)
@@ -238,7 +247,11 @@ class Objective(nn.Module):
         return weights
 
 
-def is_by_chunk(loss: Loss, student: Outputs, batch: Batch) -> bool:
+def is_by_chunk(
+    loss: Loss,
+    student: Outputs,
+    batch: Batch,
+) -> bool:
     """Whether a loss is computed some units at a time: of units alone, on logits of a vocabulary
     that the student left to be computed later."""
     # A row that is a mixture of two has two labels a unit (`loss_over_labels`).
@@ -246,7 +259,30 @@ def is_by_chunk(loss: Loss, student: Outputs, batch: Batch) -> bool:
     return is_of_units and isinstance(student.later, Projected)
 
 
-def check_value(name: str, value: Any, student: Outputs, *, is_of_units: bool = False) -> None:
+def check_labels(
+    term: Term,
+    student: Outputs,
+    teacher: Outputs,
+) -> None:
+    """Raise ValueError where a loss compares logits label by label, and labels are others."""
+    loss = term.loss
+    if "logits" not in loss.reads or (isinstance(loss, PlainLoss) and loss.other_vocabulary):
+        return
+    if student.num_labels != teacher.num_labels:
+        raise ValueError(
+            f"distill.losses.{term.name}: `{term.name}` compares two models label by label, and "
+            f"the student has {student.num_labels:,} labels, the teacher {teacher.num_labels:,}. "
+            f"{OTHER_VOCABULARY}"
+        )
+
+
+def check_value(
+    name: str,
+    value: Any,
+    student: Outputs,
+    *,
+    is_of_units: bool = False,
+) -> None:
     """Raise ValueError for what a loss must not return: what is no float alone (or, with
     `is_of_units`, no float a unit), and what teaches nothing. Nothing waits for it."""
     shape = tuple(student.mask.shape) if is_of_units else ()
@@ -262,7 +298,11 @@ def check_value(name: str, value: Any, student: Outputs, *, is_of_units: bool = 
         raise ValueError(without_gradient(name))
 
 
-def check_reach(name: str, value: Tensor, student: Outputs) -> None:
+def check_reach(
+    name: str,
+    value: Tensor,
+    student: Outputs,
+) -> None:
     """Raise ValueError where the gradient of a loss comes to nothing that the student gave.
 
     It may have one and teach nothing: that of a new tensor, or of a projector alone. The graph is
@@ -296,7 +336,11 @@ def without_gradient(name: str) -> str:
     )
 
 
-def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
+def versions(
+    student: Outputs,
+    teacher: Outputs,
+    batch: Batch,
+) -> list[int]:
     """How often each tensor that a loss is given was changed in place. Nothing waits for it."""
     outputs = [*student.tensors, *teacher.tensors, student.mask]
     tensors = [*outputs, batch.labels, *batch.inputs.values()]
@@ -304,7 +348,10 @@ def versions(student: Outputs, teacher: Outputs, batch: Batch) -> list[int]:
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
-def logits_of_both(student: Outputs, teacher: Outputs) -> list[Tensor]:
+def logits_of_both(
+    student: Outputs,
+    teacher: Outputs,
+) -> list[Tensor]:
     """Copies of the logits, which tell of writes that `versions` does not count (`tensor.data`).
     On a CPU alone: elsewhere a comparison would wait for the device. Of logits that are still to
     be computed there is nothing to write to."""
@@ -312,7 +359,11 @@ def logits_of_both(student: Outputs, teacher: Outputs) -> list[Tensor]:
     return [logits.detach().clone() for logits in both if logits.device.type == "cpu"]
 
 
-def same_values(before: Sequence[Tensor], student: Outputs, teacher: Outputs) -> bool:
+def same_values(
+    before: Sequence[Tensor],
+    student: Outputs,
+    teacher: Outputs,
+) -> bool:
     """Whether the logits still are what they were; True where no copies were made."""
     now = logits_of_both(student, teacher) if before else []
     pairs = zip(before, now, strict=True)
@@ -349,7 +400,9 @@ def loss_over_labels(
 
 
 def hard_terms(
-    task_loss: str, weight: Weight = 1.0, keys: Mapping[str, Any] | None = None
+    task_loss: str,
+    weight: Weight = 1.0,
+    keys: Mapping[str, Any] | None = None,
 ) -> list[Term]:
     """The task's own loss, by its name in the registry and its keys, as the only term."""
     loss = registry.create("losses", task_loss, dict(keys or {}))
@@ -357,7 +410,9 @@ def hard_terms(
 
 
 def terms(
-    task_loss: str, distill: Distill | None, hard_keys: Mapping[str, Any] | None = None
+    task_loss: str,
+    distill: Distill | None,
+    hard_keys: Mapping[str, Any] | None = None,
 ) -> list[Term]:
     """The task's own loss, with its keys, and the losses that a recipe's `distill` asks for.
 

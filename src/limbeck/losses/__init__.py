@@ -57,6 +57,9 @@ class Loss(Protocol):
     `likelihoods`: of a loss on the teacher's logits alone, the tasks that it is for, by what their
     logits mean (`tasks.likelihood`). A recipe of another task is refused.
     `zero_at_identity`: whether a soft loss is 0 where the student is as the teacher is.
+
+    A `PlainLoss` also says, by `other_vocabulary`, whether it compares models whose labels are the
+    tokens of two tokenizers.
     """
 
     reads: ClassVar[tuple[Read, ...]]
@@ -74,12 +77,13 @@ class Loss(Protocol):
 
 
 class PlainLoss:
-    """What most losses are: soft, 0 at identity, and for one label of several. A loss that is
-    otherwise says so in its class."""
+    """What most losses are: soft, 0 at identity, for one label of several, and of two models that
+    answer in the same labels. A loss that is otherwise says so in its class."""
 
     labels: ClassVar[LabelKind] = "none"
     likelihoods: ClassVar[tuple[str, ...]] = ("categorical",)
     zero_at_identity: ClassVar[bool] = True
+    other_vocabulary: ClassVar[bool] = False
 
 
 class UnitLoss(PlainLoss, nn.Module, ABC):
@@ -117,7 +121,12 @@ class UnitLoss(PlainLoss, nn.Module, ABC):
         return masked_mean(values, is_counted)
 
 
-def counted(loss: UnitLoss, student_mask: Tensor, teacher_mask: Tensor, labels: Tensor) -> Tensor:
+def counted(
+    loss: UnitLoss,
+    student_mask: Tensor,
+    teacher_mask: Tensor,
+    labels: Tensor,
+) -> Tensor:
     """(B, W) True for the units that count in a `UnitLoss`, of two models' masks (B, W)."""
     # UNKNOWN is below 0.
     return student_mask & (teacher_mask if loss.reads else labels >= 0)
@@ -139,7 +148,12 @@ class FeatureLoss(Loss, Protocol):
     matching: Matching
     pairs: LayerPairs
 
-    def bind(self, pairs: LayerPairs, student: Outputs, teacher: Outputs) -> None: ...
+    def bind(
+        self,
+        pairs: LayerPairs,
+        student: Outputs,
+        teacher: Outputs,
+    ) -> None: ...
 
 
 @runtime_checkable
@@ -150,7 +164,11 @@ class PeerLoss(Loss, Protocol):
     teacher, which is trained along, also by `hard`, the task's own loss.
     """
 
-    def bind_peer(self, model: nn.Module, hard: Loss) -> None: ...
+    def bind_peer(
+        self,
+        model: nn.Module,
+        hard: Loss,
+    ) -> None: ...
 
 
 class PairedUnits(NamedTuple):
@@ -170,7 +188,11 @@ def wide(values: Tensor) -> Tensor:
     return values.to(dtype)
 
 
-def softened(student: Outputs, teacher: Outputs, temperature: float) -> tuple[Tensor, Tensor]:
+def softened(
+    student: Outputs,
+    teacher: Outputs,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
     """(log q, log p), each (B, W, V): log softmax(logits / temperature) of the student and of the
     teacher, through which no gradient flows."""
     student_logits = wide(student.logits)
@@ -195,13 +217,19 @@ def matched(
         yield wide(student_values), wide(teacher_values.detach())
 
 
-def zero_where_not(mask: Tensor, values: Tensor) -> Tensor:
+def zero_where_not(
+    mask: Tensor,
+    values: Tensor,
+) -> Tensor:
     """`values` where `mask`, which broadcasts with them, is True; 0 elsewhere, without gradient."""
     # A Python 0 in torch.where is copied to the device in every call, and the host waits for it.
     return torch.where(mask, values, values.new_zeros(()))
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(
+    values: Tensor,
+    mask: Tensor,
+) -> Tensor:
     """Mean of `values` where `mask`, of the same shape, is True; 0 with a finite gradient where it
     never is."""
     # A mask, not a slice: the shape stays, and what does not count gets the gradient 0.
@@ -214,12 +242,18 @@ def weights_buffer(weights: list[float] | None) -> Tensor | None:
     return None if weights is None else nn.Buffer(torch.tensor(weights))
 
 
-def as_logits(weights: Tensor | None, logits: Tensor) -> Tensor | None:
+def as_logits(
+    weights: Tensor | None,
+    logits: Tensor,
+) -> Tensor | None:
     """Weights of labels in the type that the logits are computed in."""
     return None if weights is None else weights.to(logits.dtype)
 
 
-def make_projector(student_width: int, teacher_width: int) -> nn.Linear:
+def make_projector(
+    student_width: int,
+    teacher_width: int,
+) -> nn.Linear:
     """A linear layer without bias from the student's width to the teacher's, which starts as the
     identity where they agree."""
     projector = nn.Linear(student_width, teacher_width, bias=False)
@@ -229,14 +263,20 @@ def make_projector(student_width: int, teacher_width: int) -> nn.Linear:
     return projector
 
 
-def flat_units(values: Tensor, mask: Tensor) -> Tensor:
+def flat_units(
+    values: Tensor,
+    mask: Tensor,
+) -> Tensor:
     """(B * W, D) the units of `values` (B, W, D), in float32 at least, for a loss that compares
     the units of a batch with one another; 0 where `mask` (B, W) is False."""
     counted = zero_where_not(mask.unsqueeze(-1), wide(values))
     return counted.flatten(0, 1)
 
 
-def index_of_true(mask: Tensor, numbers: Tensor) -> Tensor:
+def index_of_true(
+    mask: Tensor,
+    numbers: Tensor,
+) -> Tensor:
     """(K) where in `mask` (N) its True values of these `numbers` (K) stand, counted from 0.
 
     Where there are fewer, the last index: the caller masks it.
@@ -250,7 +290,10 @@ def index_of_true(mask: Tensor, numbers: Tensor) -> Tensor:
     return found.clamp_max(len(mask) - 1)
 
 
-def paired_units(student: Outputs, batch: Batch) -> PairedUnits:
+def paired_units(
+    student: Outputs,
+    batch: Batch,
+) -> PairedUnits:
     """A batch's pairs of units; a last unit without a partner is left out."""
     end = student.logits.shape[1] // 2 * 2
     first = slice(0, end, 2)
@@ -265,13 +308,19 @@ def paired_units(student: Outputs, batch: Batch) -> PairedUnits:
     )
 
 
-def rows_that_count(student: Outputs, teacher: Outputs) -> Tensor:
+def rows_that_count(
+    student: Outputs,
+    teacher: Outputs,
+) -> Tensor:
     """(B) True for the rows of which both models count a unit."""
     # A convolution's map is of the whole row, whichever of its units count.
     return (student.mask & teacher.mask).any(1)
 
 
-def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def same_size(
+    first: Tensor,
+    second: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Two maps (B, C, H, W), each averaged to the smaller of both heights and widths."""
     height = min(first.shape[2], second.shape[2])
     width = min(first.shape[3], second.shape[3])

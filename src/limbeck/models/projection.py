@@ -19,9 +19,10 @@ from torch.nn import functional
 
 from limbeck.models.units import by_unit
 
-# Of logits in float32 that are computed at once. On a CPU what fits its caches badly but the heap
-# well: less and each piece reads the whole projection for little, more and memory is mapped anew.
-# A GPU needs more at once to be busy.
+# How many units are computed at once: as many as read the whole projection for enough products
+# (each chunk reads it three times), and whose logits, in float32, stay far below what a training
+# step takes. Some ten tensors of that size are held at once. A GPU needs more to be busy.
+MOST_UNITS = 128
 CHUNK_BYTES = 2**26
 CHUNK_BYTES_ON_DEVICE = 2**28
 
@@ -75,7 +76,10 @@ class Projected:
         return logits.to(self.wide)
 
 
-def operands_of(head: nn.Module, x: Tensor) -> Operands:
+def operands_of(
+    head: nn.Module,
+    x: Tensor,
+) -> Operands:
     """x, W and b of the product that `head` computes of `x`."""
     if isinstance(head, Product):
         return head.operands(x)
@@ -107,7 +111,10 @@ class Waiting:
 
 
 @contextmanager
-def projecting_later(head: nn.Module, positions: Tensor) -> Iterator[Waiting]:
+def projecting_later(
+    head: nn.Module,
+    positions: Tensor,
+) -> Iterator[Waiting]:
     """Inside, `head` is not computed: it answers logits of no unit (B, 0, V), and what it was to
     multiply at `positions` (B, W) is left in what this gives."""
     waiting = Waiting()
@@ -133,13 +140,21 @@ def projecting_later(head: nn.Module, positions: Tensor) -> Iterator[Waiting]:
         del head.forward
 
 
-def units_at_once(num_labels: int, device: torch.device) -> int:
+def units_at_once(
+    num_labels: int,
+    device: torch.device,
+) -> int:
     """How many units' logits are computed together, at least one."""
-    most = CHUNK_BYTES if device.type == "cpu" else CHUNK_BYTES_ON_DEVICE
-    return max(1, most // (4 * num_labels))
+    bytes_of_unit = 4 * num_labels
+    if device.type != "cpu":
+        return max(1, CHUNK_BYTES_ON_DEVICE // bytes_of_unit)
+    return max(1, min(MOST_UNITS, CHUNK_BYTES // bytes_of_unit))
 
 
-def in_chunks(units: Tensor, num_labels: int) -> tuple[Tensor, ...]:
+def in_chunks(
+    units: Tensor,
+    num_labels: int,
+) -> tuple[Tensor, ...]:
     """Numbers of units (U) in pieces that are computed together; none where there is no unit."""
     if not len(units):
         return ()

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch.nn import functional
 
 from limbeck.models.anatomy.attention import FACTORS, PROBABILITIES
 
@@ -69,9 +70,14 @@ class LogitsField:
     the class says by AttributeError that the field has no default.
     """
 
-    def __get__(self, outputs: Any, owner: type | None = None) -> torch.Tensor:
+    def __get__(
+        self,
+        outputs: Any,
+        owner: type | None = None,
+    ) -> torch.Tensor:
         if outputs is None:
             raise AttributeError("logits")
+        # By its own name in the instance, which a data descriptor goes before.
         held = vars(outputs)
         if isinstance(held["logits"], torch.Tensor):
             return held["logits"]
@@ -80,7 +86,11 @@ class LogitsField:
             held["computed"] = whole(held["logits"])
         return held["computed"]
 
-    def __set__(self, outputs: Any, value: torch.Tensor | UnitLogits) -> None:
+    def __set__(
+        self,
+        outputs: Any,
+        value: torch.Tensor | UnitLogits,
+    ) -> None:
         vars(outputs)["logits"] = value
 
 
@@ -132,6 +142,52 @@ class Outputs:
         return {tap.module: value for tap, value in self.inner.items() if tap.kind == HIDDEN}
 
 
+@dataclass(frozen=True)
+class ByOrder:
+    """Logits (B, W, V) of rows that hold another number of units W' in `logits`: unit w is its unit
+    w, and anything where it has none. `num_units`: W."""
+
+    logits: UnitLogits
+    num_units: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        num_rows, _, num_labels = self.logits.shape
+        return num_rows, self.num_units, num_labels
+
+    def of_units(self, units: torch.Tensor) -> torch.Tensor:
+        _, own_units, num_labels = self.logits.shape
+        if not own_units:
+            return self.tensors()[0].new_zeros((len(units), num_labels), dtype=torch.float32)
+        row = units // self.num_units
+        unit = (units % self.num_units).clamp_max(own_units - 1)
+        return self.logits.of_units(row * own_units + unit)
+
+    def tensors(self) -> list[torch.Tensor]:
+        return self.logits.tensors()
+
+
+def by_order(
+    outputs: Outputs,
+    num_units: int,
+) -> Outputs:
+    """A model's answers to its own units, of another tokenizer, as those to `num_units` a row: the
+    first meets the first, and so on; a unit that the model has not does not count.
+
+    Without what is inside the model, which cannot be compared so.
+    """
+    own_units = outputs.mask.shape[1]
+    if own_units == num_units:
+        return outputs
+    # What is filled up here, and what `ByOrder` reads where there is nothing, is masked.
+    missing = max(0, num_units - own_units)
+    mask = functional.pad(outputs.mask, (0, missing))[:, :num_units]
+    if outputs.later is not None:
+        return Outputs(ByOrder(outputs.later, num_units), mask)
+    logits = functional.pad(outputs.logits, (0, 0, 0, missing))[:, :num_units]
+    return Outputs(logits, mask)
+
+
 def whole(logits: UnitLogits) -> torch.Tensor:
     """(B, W, V) all of them at once."""
     num_rows, num_units, num_labels = logits.shape
@@ -140,7 +196,10 @@ def whole(logits: UnitLogits) -> torch.Tensor:
     return logits.of_units(everything).view(num_rows, num_units, num_labels)
 
 
-def some_units(outputs: Outputs, units: torch.Tensor) -> Outputs:
+def some_units(
+    outputs: Outputs,
+    units: torch.Tensor,
+) -> Outputs:
     """The units with these numbers (U) as one row, without what is inside the model, and without
     gradients."""
     if outputs.later is None:

@@ -41,7 +41,10 @@ def batch_of(
     return to_torch(collate([encoded[i] for i in rows], rows, padding))
 
 
-def to_device(value: Moved, device: torch.device) -> Moved:
+def to_device(
+    value: Moved,
+    device: torch.device,
+) -> Moved:
     """A batch, or a model's outputs, with every tensor on `device`.
 
     The host does not wait for a copy to a device; `Batch.rows` stays where it is, since it finds
@@ -54,7 +57,10 @@ def to_device(value: Moved, device: torch.device) -> Moved:
     return replace(value, **moved)
 
 
-def move(value: Any, device: torch.device) -> Any:
+def move(
+    value: Any,
+    device: torch.device,
+) -> Any:
     """A tensor, or all tensors in a dict or a tuple, on `device`; anything else as it is."""
     if isinstance(value, torch.Tensor):
         if value.device == device:

@@ -82,7 +82,11 @@ def answers_of(
     return answers
 
 
-def kept_of(task: Task, row: Encoded, logits: np.ndarray) -> np.ndarray:
+def kept_of(
+    task: Task,
+    row: Encoded,
+    logits: np.ndarray,
+) -> np.ndarray:
     """The answers of one row (W, V), without padding, or what the task keeps of them."""
     # Of a vocabulary, all logits of a split would fill the memory: only figures are kept.
     if isinstance(task, OverVocabulary):
@@ -116,7 +120,10 @@ def kept_by_chunk(
     return np.split(np.concatenate(kept), ends[:-1])
 
 
-def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def masked(
+    logits: np.ndarray,
+    mask: np.ndarray,
+) -> np.ndarray:
     """Logits with the units that were cut off set to 0, which decides for the first label."""
     counts = mask[:, None]
     return np.where(counts, logits, 0)
