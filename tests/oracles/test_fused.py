@@ -22,6 +22,7 @@ from transformers import (
 
 from limbeck.core import registry
 from limbeck.core.schedules import schedule
+from limbeck.distillation.binding import refuse_other_vocabulary
 from limbeck.distillation.conflict import ConflictProbe, first_layer
 from limbeck.distillation.fused import Comparison, fused_sum
 from limbeck.distillation.objective import Objective, Term
@@ -459,3 +460,12 @@ def test_other_losses_are_refused_for_another_vocabulary() -> None:
         ValueError, match=r"`kl` compares .* 7 labels, the teacher 9\. Write `universal_logit"
     ):
         Objective(terms("kl"))(student, teacher, batch, 0.0)
+
+
+def test_two_vocabularies_are_refused_before_training() -> None:
+    """Of the same size too, where a number tells nothing."""
+    refuse_other_vocabulary(terms("universal_logit", "cross_entropy"))
+    with pytest.raises(
+        ValueError, match=r"distill.losses.kl: .* two vocabularies. Write `universal_logit"
+    ):
+        refuse_other_vocabulary(terms("cross_entropy", "kl"))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from limbeck.core import plug_ins, registry
-from limbeck.distillation.objective import Term
+from limbeck.distillation.objective import OTHER_VOCABULARY, Term, compares_labels
 from limbeck.losses import FeatureLoss, PeerLoss
 from limbeck.models.running import run_model
 from limbeck.models.taps import BY_PLACE, Outputs, Tap
@@ -65,6 +65,18 @@ def refuse_other_tokens(terms: Sequence[Term]) -> None:
                 "a text into other tokens. Take two models with one tokenizer and maximum length, "
                 "or the loss `hidden`, which compares whole texts"
             )
+
+
+def refuse_other_vocabulary(terms: Sequence[Term]) -> None:
+    """For two models whose labels are the tokens of two vocabularies: raises ValueError where a
+    loss compares them label by label."""
+    for term in terms:
+        if not compares_labels(term.loss):
+            continue
+        raise ValueError(
+            f"distill.losses.{term.name}: it compares two models label by label, and the tokens of "
+            f"teacher and student are two vocabularies. {OTHER_VOCABULARY}"
+        )
 
 
 def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:

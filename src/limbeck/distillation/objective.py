@@ -259,16 +259,19 @@ def is_by_chunk(
     return is_of_units and isinstance(student.later, Projected)
 
 
+def compares_labels(loss: Loss) -> bool:
+    """Whether a loss compares the logits of two models label by label."""
+    knows_no_labels = isinstance(loss, PlainLoss) and loss.other_vocabulary
+    return "logits" in loss.reads and not knows_no_labels
+
+
 def check_labels(
     term: Term,
     student: Outputs,
     teacher: Outputs,
 ) -> None:
     """Raise ValueError where a loss compares logits label by label, and labels are others."""
-    loss = term.loss
-    if "logits" not in loss.reads or (isinstance(loss, PlainLoss) and loss.other_vocabulary):
-        return
-    if student.num_labels != teacher.num_labels:
+    if compares_labels(term.loss) and student.num_labels != teacher.num_labels:
         raise ValueError(
             f"distill.losses.{term.name}: `{term.name}` compares two models label by label, and "
             f"the student has {student.num_labels:,} labels, the teacher {teacher.num_labels:,}. "

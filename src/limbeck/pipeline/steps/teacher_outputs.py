@@ -20,7 +20,12 @@ from limbeck.core.cache.store import Held
 from limbeck.core.files import digest
 from limbeck.data import augment
 from limbeck.distillation import cka
-from limbeck.distillation.binding import match_layers, refuse_other_tokens, taps_of
+from limbeck.distillation.binding import (
+    match_layers,
+    refuse_other_tokens,
+    refuse_other_vocabulary,
+    taps_of,
+)
 from limbeck.distillation.ensemble import Ensemble
 from limbeck.distillation.objective import Term
 from limbeck.distillation.teacher import LiveTeacher, TeacherRequest
@@ -35,7 +40,7 @@ from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.teacher import further_teachers
 from limbeck.pipeline.stored_model import StoredModel
 from limbeck.recipe.model import Distill, Recipe
-from limbeck.tasks import Batch, Task, packed
+from limbeck.tasks import Batch, OverVocabulary, Task, packed
 from limbeck.training.job import no_teacher
 
 # A part takes a minute or so to label with a model of 100 M parameters on two cores; more parts
@@ -242,6 +247,9 @@ def refuse_other_inputs(
         )
     if not run.reads_tokens:
         return
+    is_over_vocabulary = isinstance(student.task, OverVocabulary)
+    if is_over_vocabulary and list(guide.task.labels) != list(student.task.labels):
+        refuse_other_vocabulary(terms)
     # Words have positions, and meet word by word; of a text as one unit the tokens must meet.
     first_row = run.encode("train", student.task)[0]
     if first_row.positions is None:
