@@ -777,7 +777,7 @@ def test_every_default_is_written_out() -> None:
         "combine": "mean",
         "balance": "weights",
         "cache": "float16",
-        "top_k": 0,
+        "top_k": None,
         "losses": {"kl": {}},
     }
     assert written["export"] == ["onnx"]

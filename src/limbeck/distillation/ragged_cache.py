@@ -88,8 +88,8 @@ def from_cells(
 @dataclass
 class Writer:
     """Fills the files of `name` in `folder`. They are made when the first row tells the shape of a
-    cell. `offsets` (N + 1): which cells each row owns. `stored`: "float32", "float16", "int32", or
-    "int8", which has a file of scales beside it."""
+    cell. `offsets` (N + 1): which cells each row owns. `stored`: "float32", "float16", or "int8",
+    which has a file of scales beside it."""
 
     folder: Path
     name: str

@@ -8,11 +8,11 @@ A folder holds, cell after cell in row order (`ragged_cache`), P units in all:
 | `tap.<n>.npy` | of each tap that a loss reads, in float16 or int8 |
 | `mask.npy` | (P) False where the maximum length cut a unit off |
 | `offsets.npy` | (N + 1) row i owns units offsets[i] to offsets[i + 1] |
-| `taps.json` | the taps, and V where only some logits were kept |
+| `taps.json` | the taps, and where logits are codes k, V and the type they were multiplied in |
 
-With `top` k > 0 the logits are float16: (P, k + 1), the k largest, whose labels are (P, k) in
-`labels.npy`, and one number that stands for each of the others. They share evenly what the softmax
-leaves them: it is log(sum exp of theirs / (V - k)).
+With `top` k > 0, which is for a vocabulary, the logits are codes (`packed_logits`) in place of
+`logits.npy`: `logits.bin` and `logits.spans.npy` hold them row by row, and `grid.npy` says what the
+codes of hidden states stand for. The units of a row are those of its `positions`, in their order.
 
 The rows are cut into parts of some thousand, each a folder and a stage of its own. The stage's key
 covers the teacher's weights, its preprocessing (tokenizer and maximum length), the rows, the taps
@@ -22,19 +22,38 @@ and both dtypes, so that every epoch, arm and run reads the same memory-mapped f
 What is read are tensors on the CPU; the training loop moves them to its device.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from limbeck.core.events import Reporter, silent, track
-from limbeck.core.files import read_json, write_json
-from limbeck.data.batches import evaluation_batches, padded_size
+from limbeck.core.events import (
+    Reporter,
+    silent,
+    track,
+)
+from limbeck.core.files import (
+    read_json,
+    write_json,
+)
+from limbeck.data.batches import (
+    evaluation_batches,
+    padded_size,
+)
+from limbeck.distillation.packed_logits import (
+    LogitsReader,
+    LogitsWriter,
+    Projection,
+    make_logits_writer,
+    open_logits,
+    projection_of_teacher,
+    restored,
+)
 from limbeck.distillation.ragged_cache import (
     Parts,
     Reader,
@@ -42,11 +61,27 @@ from limbeck.distillation.ragged_cache import (
     count_cells,
     open_cells,
 )
-from limbeck.distillation.teacher import TeacherRequest, ask
-from limbeck.models.taps import HIDDEN, Outputs, Tap
-from limbeck.models.torch_batches import batch_of, device_of, to_device
+from limbeck.distillation.teacher import (
+    TeacherRequest,
+    ask,
+)
+from limbeck.models.taps import (
+    HIDDEN,
+    Outputs,
+    Tap,
+)
+from limbeck.models.torch_batches import (
+    batch_of,
+    device_of,
+    to_device,
+)
 from limbeck.models.units import places_of
-from limbeck.tasks import Batch, Encoded, Task, packed
+from limbeck.tasks import (
+    Batch,
+    Encoded,
+    Task,
+    packed,
+)
 from limbeck.tasks.packed import unit_offsets
 
 
@@ -65,8 +100,7 @@ def write_cache(
     offsets = unit_offsets(encoded)
     # One flag a unit, small enough to be kept in memory until the end.
     mask = np.zeros(offsets[-1], bool)
-    writers: list[Writer] = []
-    num_labels = 0
+    writers: Writers | None = None
     # Frozen: no dropout, and batch norm by its running moments.
     model.eval()
     device = device_of(model)
@@ -80,27 +114,53 @@ def write_cache(
         with torch.no_grad():
             outputs = ask(model, seen, request.taps, request.dtype)
         # 2. Write. Files are made at the first batch, whose outputs tell the shapes.
-        if not writers:
+        if writers is None:
             writers = make_writers(outputs, encoded, request, folder)
-        logits = kept_logits(outputs.logits, request.top)
-        tensors = [*logits, *outputs.inner.values()]
-        for writer, values in zip(writers, tensors, strict=True):
-            write_rows(writer, rows, values)
+        writers.write(rows, outputs)
         # 3. Which units count; what is behind a row's own units is the batch's padding.
         for row, row_mask in zip(rows, batch.mask.numpy(), strict=True):
             start = offsets[row]
             stop = offsets[row + 1]
             mask[start:stop] = row_mask[: stop - start]
-        num_labels = outputs.logits.shape[-1]
-    for writer in writers:
-        writer.close()
+    assert writers is not None
+    writers.close()
     np.save(folder / "mask.npy", mask)
     np.save(folder / "offsets.npy", offsets)
     written = {
         "taps": [list(tap) for tap in request.taps],
-        "labels": num_labels if request.top else 0,
+        "top": request.top,
+        "labels": writers.num_labels,
+        "dtype": str(request.dtype).removeprefix("torch."),
     }
     write_json(folder / "taps.json", written)
+
+
+@dataclass(frozen=True)
+class Writers:
+    """What writes a part. `logits`: of all, or of the codes of a vocabulary's. `inner`: one a tap.
+    `num_labels`: V."""
+
+    logits: Writer | LogitsWriter
+    inner: Sequence[Writer]
+    num_labels: int
+
+    def write(
+        self,
+        rows: np.ndarray,
+        outputs: Outputs,
+    ) -> None:
+        """A batch of outputs, by the numbers of its rows."""
+        if isinstance(self.logits, LogitsWriter):
+            self.logits.write(rows, outputs)
+        else:
+            write_rows(self.logits, rows, outputs.logits)
+        for writer, values in zip(self.inner, outputs.inner.values(), strict=True):
+            write_rows(writer, rows, values)
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        for writer in (self.logits, *self.inner):
+            writer.close()
 
 
 def make_writers(
@@ -108,8 +168,8 @@ def make_writers(
     encoded: Sequence[Encoded],
     request: TeacherRequest,
     folder: Path,
-) -> list[Writer]:
-    """One for the logits (and their labels, where only some are kept), then one for each tap.
+) -> Writers:
+    """One for the logits, and one for each tap.
 
     How many places a row has is its units, unless `outputs` tells that they are its tokens (of a
     text) or as many in every row (patches of an image).
@@ -121,22 +181,26 @@ def make_writers(
     elif outputs.places is not None:
         places = np.full(len(encoded), outputs.places.shape[1])
 
-    def make_writer(name: str, kind: str, stored: str) -> Writer:
+    def make_writer(
+        name: str,
+        kind: str,
+        stored: str,
+    ) -> Writer:
         cells = count_cells(kind, encoded, places)
         ends = np.cumsum(cells)
         offsets = np.concatenate([[0], ends])
         return Writer(folder, name, kind, offsets, stored)
 
-    # float32 for all logits: a text's few labels weigh nothing beside its taps. Of a vocabulary
-    # the first k do, and float16 halves them.
-    stored = "float16" if request.top else "float32"
-    writers = [make_writer("logits", HIDDEN, stored)]
-    if request.top:
-        writers.append(make_writer("labels", HIDDEN, "int32"))
+    inner = []
     for number, tap in enumerate(request.taps):
-        name = f"tap.{number}"
-        writers.append(make_writer(name, tap.kind, request.stored))
-    return writers
+        inner.append(make_writer(f"tap.{number}", tap.kind, request.stored))
+    if request.top:
+        counts = np.asarray(packed.unit_counts(encoded))
+        of_codes = make_logits_writer(folder, outputs, counts, request.top)
+        return Writers(of_codes, inner, outputs.num_labels)
+    # float32 for all logits: a text's few labels weigh nothing beside its taps.
+    of_all = make_writer("logits", HIDDEN, "float32")
+    return Writers(of_all, inner, outputs.num_labels)
 
 
 def write_rows(
@@ -145,56 +209,44 @@ def write_rows(
     values: Tensor,
 ) -> None:
     """A batch of outputs (B, ...), by the numbers of its rows."""
-    # Labels stay whole numbers; numpy has no bfloat16, so the rest becomes float32.
-    if values.dtype != torch.int64:
-        values = values.float()
-    on_host = values.cpu().numpy()
+    # numpy has no bfloat16.
+    on_host = values.float().cpu().numpy()
     for row, row_values in zip(rows, on_host, strict=True):
         writer.write(row, row_values)
 
 
-def kept_logits(logits: Tensor, top: int) -> tuple[Tensor, ...]:
-    """What the cache keeps of logits (B, W, V): all of them, or those of the `top` first labels
-    and which they are."""
-    return largest(logits, top) if top else (logits,)
+@dataclass(frozen=True)
+class Codes:
+    """The logits of a vocabulary, in parts of `size` rows each but the last. `projection`: the
+    teacher's, where hidden states were kept; `num_labels`: V."""
 
+    parts: Sequence[LogitsReader]
+    size: int
+    projection: Projection | None
+    num_labels: int
 
-def largest(logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """((B, W, k + 1) the k = `top` largest of (B, W, V) and one for each of the others, (B, W, k)
-    the labels of the largest). `top` is below V."""
-    # Sorted whole: the rest is needed too, for what it shares.
-    values, labels = logits.float().sort(-1, descending=True)
-    num_others = values.shape[-1] - top
-    shared = values[..., top:].logsumexp(-1, keepdim=True)
-    others = shared - math.log(num_others)
-    kept = torch.cat([values[..., :top], others], -1)
-    return kept, labels[..., :top]
-
-
-def restored(
-    values: Tensor,
-    labels: Tensor,
-    num_labels: int,
-) -> Tensor:
-    """(B, W, V) logits of the values (B, W, k + 1) and labels (B, W, k) that `largest` left; V is
-    `num_labels`."""
-    shape = (*values.shape[:-1], num_labels)
-    others = values[..., -1:].expand(shape)
-    largest_logits = values[..., :-1]
-    return others.scatter(-1, labels, largest_logits)
+    def read(
+        self,
+        rows: np.ndarray,
+        width: int,
+    ) -> Any:
+        """The rows' logits (B, `width`, V), to be computed when they are asked for."""
+        of_rows = []
+        for row in rows.tolist():
+            part = self.parts[row // self.size]
+            row_in_part = row % self.size
+            of_rows.append(part.row(row_in_part))
+        return restored(of_rows, width, self.num_labels, self.projection)
 
 
 @dataclass(frozen=True)
 class TeacherCache:
-    """The cache's files, memory-mapped. `labels`: where only some logits were kept, whose; of
-    `num_labels`."""
+    """The cache's files, memory-mapped."""
 
     taps: Sequence[Tap]
-    logits: Parts
+    logits: Parts | Codes
     inner: Sequence[Parts]
     mask: Parts
-    labels: Parts | None = None
-    num_labels: int = 0
 
     def __call__(self, batch: Batch) -> Outputs:
         """The teacher's outputs for a batch's rows, padded as the batch is; on the CPU."""
@@ -206,9 +258,6 @@ class TeacherCache:
         rows = batch.rows
         mask = self.mask.read(rows, units).bool()
         logits = self.logits.read(rows, units)
-        if self.labels is not None:
-            labels = self.labels.read(rows, units).long()
-            logits = restored(logits, labels, self.num_labels)
         inner = {}
         for tap, part in zip(self.taps, self.inner, strict=True):
             width = units if tap.kind == HIDDEN else places
@@ -228,13 +277,26 @@ class CachedViews:
         return cache(batch)
 
 
-def open_cache(folders: Sequence[Path], size: int) -> TeacherCache:
-    """The cache whose parts `write_cache` wrote, in order, `size` rows in each but the last."""
+def open_cache(
+    folders: Sequence[Path],
+    size: int,
+    load: Callable[[], nn.Module],
+) -> TeacherCache:
+    """The cache whose parts `write_cache` wrote, in order, `size` rows in each but the last.
+
+    `load`: gives the teacher, of which the output projection alone is kept, where logits are
+    restored by it.
+
+    Raises ValueError for files of codes that are damaged or not there.
+    """
     # All parts were written with the same request.
     written = read_json(folders[0] / "taps.json")
     taps = [Tap(kind, module) for kind, module in written["taps"]]
 
-    def open_parts(name: str, kind: str) -> Parts:
+    def open_parts(
+        name: str,
+        kind: str,
+    ) -> Parts:
         readers = [open_cells(folder, name, kind) for folder in folders]
         return Parts(readers, size)
 
@@ -247,12 +309,36 @@ def open_cache(folders: Sequence[Path], size: int) -> TeacherCache:
     inner = []
     for number, tap in enumerate(taps):
         inner.append(open_parts(f"tap.{number}", tap.kind))
-    num_labels = written["labels"]
+    logits: Parts | Codes
+    if written["top"]:
+        counts = [np.diff(each.offsets) for each in masks]
+        logits = open_codes(folders, size, counts, load)
+    else:
+        logits = open_parts("logits", HIDDEN)
     return TeacherCache(
         taps=taps,
-        logits=open_parts("logits", HIDDEN),
+        logits=logits,
         inner=inner,
         mask=Parts(masks, size),
-        labels=open_parts("labels", HIDDEN) if num_labels else None,
-        num_labels=num_labels,
     )
+
+
+def open_codes(
+    folders: Sequence[Path],
+    size: int,
+    counts: Sequence[np.ndarray],
+    load: Callable[[], nn.Module],
+) -> Codes:
+    """The logits of a vocabulary; `counts`: of each part, how many units its rows have. The rest as
+    of `open_cache`."""
+    written = read_json(folders[0] / "taps.json")
+    num_labels = written["labels"]
+    parts = []
+    for folder, of_rows in zip(folders, counts, strict=True):
+        parts.append(open_logits(folder, of_rows, written["top"], num_labels))
+    projection = None
+    grid = parts[0].grid
+    if grid is not None:
+        dtype = getattr(torch, written["dtype"])
+        projection = projection_of_teacher(load(), len(grid.step), dtype)
+    return Codes(parts, size, projection, num_labels)

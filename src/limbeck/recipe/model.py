@@ -274,15 +274,15 @@ class Distill(Stage):
       gradient as long as that of the task's loss; with `weights` they act as they are.
     - `combine`: what several teachers answer together: the `mean`, or the `best` of them.
     - `cache`: how the teacher's inner tensors are stored; `int8` takes half of the bytes.
-    - `top_k`: of how many labels the teacher's logits are kept; the others share what is left.
-      0 keeps all.
+    - `top_k`: of how many labels the teacher's logits are kept by themselves; the others share
+      what is left. 0 keeps all. Left open all are kept, and 16 of more than 1,024 labels.
     """
 
     task_weight: Weight = 1.0
     combine: Literal["mean", "best"] = "mean"
     balance: Literal["weights", "gradients"] = "weights"
     cache: Literal["float16", "int8"] = "float16"
-    top_k: int = Field(0, ge=0, le=10**7)
+    top_k: int | None = Field(None, ge=0, le=10**7)
     losses: dict[str, LossKeys] = {"kl": {}}  # Hinton's, for one label of several
 
 

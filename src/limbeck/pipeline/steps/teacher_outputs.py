@@ -28,6 +28,7 @@ from limbeck.distillation.binding import (
 )
 from limbeck.distillation.ensemble import Ensemble
 from limbeck.distillation.objective import Term
+from limbeck.distillation.packed_logits import TOP
 from limbeck.distillation.teacher import LiveTeacher, TeacherRequest
 from limbeck.distillation.teacher_cache import CachedViews, TeacherCache, open_cache, write_cache
 from limbeck.losses import FeatureLoss, PeerLoss
@@ -47,6 +48,8 @@ from limbeck.training.job import no_teacher
 # than 64 would make keys and files outweigh what a kill loses.
 PART_ROWS = 4096
 MOST_PARTS = 64
+# Of which all logits are kept where a recipe does not say: they take 4 bytes each.
+MOST_LABELS = 1024
 # In a batch, where layers of two models are compared.
 ROWS_COMPARED = 16
 
@@ -75,16 +78,18 @@ class CachedOutputs:
     key: says all that its content depends on.
     folders: of its parts, in the order of the rows.
     size: how many rows each part has, but the last.
+    load: the teacher, on its device.
     """
 
     key: str
     folders: Sequence[Path]
     size: int
+    load: Callable[[], nn.Module]
 
     # Opened when a training is built, and not with the stage: a training that is found needs none.
     def open(self) -> TeacherCache:
         """The cache, memory-mapped."""
-        return open_cache(self.folders, self.size)
+        return open_cache(self.folders, self.size, self.load)
 
     @property
     def megabytes(self) -> float:
@@ -191,13 +196,11 @@ def _of_one(
     compare = partial(_compare_layers, run, student, guide)
     for line in match_layers(terms, student.layers, guide.layers, compare):
         run.store.tell_once(line)
-    # As many as there are is all of them.
-    keeps_all = settings.top_k >= len(guide.task.labels)
     request = TeacherRequest(
         taps=taps_of(terms, of_teacher=True),
         dtype=run.dtype(),
         stored=settings.cache,
-        top=0 if keeps_all else settings.top_k,
+        top=num_kept(settings.top_k, guide.task),
     )
     # 2. Views without number: the teacher answers live.
     views = augment.views(recipe.train, guide.task)
@@ -223,6 +226,23 @@ def _of_one(
         " ".join(each.key for each in caches),
         lambda: CachedViews([each.open() for each in caches]),
     )
+
+
+def num_kept(
+    top_k: int | None,
+    task: Task,
+) -> int:
+    """Of how many labels logits are kept by themselves; 0 for all.
+
+    Where the recipe leaves `top_k` open all are kept, but of a vocabulary `packed_logits.TOP`.
+    """
+    num_labels = len(task.labels)
+    if top_k is None:
+        # A softmax alone shares what the largest leave.
+        is_vocabulary = task.likelihood == "categorical" and num_labels > MOST_LABELS
+        return TOP if is_vocabulary else 0
+    # As many as there are is all of them.
+    return 0 if top_k >= num_labels else top_k
 
 
 def refuse_other_inputs(
@@ -271,7 +291,11 @@ class Labelling:
     guide: StoredModel
     request: TeacherRequest
 
-    def label(self, view: dict[str, Any], title: str) -> CachedOutputs:
+    def label(
+        self,
+        view: dict[str, Any],
+        title: str,
+    ) -> CachedOutputs:
         """The outputs over the training rows: a stage for every part.
 
         Args:
@@ -305,7 +329,9 @@ class Labelling:
         # 3. The whole.
         in_order = [folders[index] for index in range(len(stages))]
         key = digest([folder.name for folder in in_order])
-        outputs = CachedOutputs(key, in_order, size)
+        # Not the model that labelled, which is forgotten with its memory.
+        again = partial(load_frozen, self.recipe, run, self.guide)
+        outputs = CachedOutputs(key, in_order, size, again)
         records = run.store.records[num_known:]
         num_found = sum(record["reused"] for record in records)
         run.store.tell_once(
@@ -373,7 +399,10 @@ class Labelling:
         )
 
 
-def is_sharded(recipe: Recipe, guide: StoredModel) -> bool:
+def is_sharded(
+    recipe: Recipe,
+    guide: StoredModel,
+) -> bool:
     """Whether the recipe splits this teacher's weights over the processes."""
     teachers = [recipe.teacher, *recipe.teachers]
     # An assistant goes by the name of what it was cut from, and is small: it stands whole.
@@ -382,7 +411,11 @@ def is_sharded(recipe: Recipe, guide: StoredModel) -> bool:
     return not is_assistant and placements.get(guide.name) == "sharded"
 
 
-def load_frozen(recipe: Recipe, run: RunContext, guide: StoredModel) -> nn.Module:
+def load_frozen(
+    recipe: Recipe,
+    run: RunContext,
+    guide: StoredModel,
+) -> nn.Module:
     """The model that is asked, on the run's device, or split over its processes."""
     model = guide.load().eval()
     if is_sharded(recipe, guide):
@@ -400,12 +433,20 @@ def _folder_of_process(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _part_title(title: str, index: int, num_parts: int) -> str:
+def _part_title(
+    title: str,
+    index: int,
+    num_parts: int,
+) -> str:
     """What a part is called; the only one is the whole."""
     return title if num_parts == 1 else f"{title}, part {index + 1} of {num_parts}"
 
 
-def _compare_layers(run: RunContext, student: StoredModel, guide: StoredModel) -> np.ndarray:
+def _compare_layers(
+    run: RunContext,
+    student: StoredModel,
+    guide: StoredModel,
+) -> np.ndarray:
     """(student layers, teacher layers) how alike they are, by CKA over a few training rows."""
     sides: list[cka.Side] = []
     for model in (student, guide):
@@ -414,7 +455,10 @@ def _compare_layers(run: RunContext, student: StoredModel, guide: StoredModel) -
     return cka.likeness(*sides)
 
 
-def _same_batches(run: RunContext, task: Task) -> list[Batch]:
+def _same_batches(
+    run: RunContext,
+    task: Task,
+) -> list[Batch]:
     """A few training rows, the same in the same batches for every model."""
     rows = run.encode("train", task)
     # By number and not by length, which two tokenizers may see differently.
