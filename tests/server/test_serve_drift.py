@@ -34,11 +34,19 @@ def test_a_shift_is_seen_within_500_requests_and_nothing_before(
         figures = served.ask("GET", "/metrics").body.decode()
         assert 'limbeck_drift_alarms_total{model="towns"' in figures
         assert 'limbeck_drift_index{against="validation",model="towns",statistic="label"' in figures
-        charts = served.ask("GET", "/status.json").json["drift"]["towns"]
-        (label,) = (
-            each for each in charts if each["name"] == "label of 500 requests against validation"
-        )
-        assert label["shifted"]
+        # Another statistic may have told it first, and this one tells it at a look of its own.
+        until = time.monotonic() + 20
+        while not chart_of_labels(served)["shifted"]:
+            assert time.monotonic() < until, told
+            time.sleep(0.1)
+
+
+def chart_of_labels(served: Served) -> dict[str, Any]:
+    """What the status has of the labels of a small window."""
+    charts = served.ask("GET", "/status.json").json["drift"]["towns"]
+    name = "label of 500 requests against validation"
+    (label,) = (each for each in charts if each["name"] == name)
+    return label
 
 
 def alarm_against_validation(served: Served) -> dict[str, Any]:

@@ -75,8 +75,7 @@ class Shadow:
     def count(self, model: Model, outcome: str, live_ns: int, candidate_ns: int) -> None:
         """Note what came of a row."""
         assert model.candidate is not None
-        key = (model.name, model.candidate.name, outcome)
-        self.meters.shadowed.labels(*key).inc()
+        self.meters.count_shadowed(model.name, model.candidate.name, outcome)
         own = self.engine.board.own
         own[place_of(model.place, ROWS)] += 1
         own[place_of(model.place, SAME)] += outcome == "same"

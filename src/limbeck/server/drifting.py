@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from limbeck.artifact.predictor import Predictor
-from limbeck.core.files import reserve, write_bytes
+from limbeck.core.files import write_bytes
 from limbeck.evaluation.drift.tally import Tally, num_counts
 from limbeck.evaluation.drift.watch import Look, Watch
+from limbeck.server.processes.counts import shared_rows
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
 
 # Looks of each window and statistic that the status page shows.
 SHOWN = 40
-BYTES = 8  # of a count
 
 
 class Drift:
@@ -41,13 +39,7 @@ class Drift:
         if reference is None:
             return
         size = num_counts(reference)
-        path.parent.mkdir(exist_ok=True)
-        # Each worker makes it as large as it is to be, and changes nothing that is there.
-        with open(path, "ab") as file:
-            file.truncate(rows * size * BYTES)
-        reserve(path)
-        content = np.memmap(path, np.int64, "r+")
-        self.counts = np.asarray(content).reshape(rows, size)
+        self.counts = shared_rows(path, rows, size)
         self.tally = Tally(reference, self.counts[row])
         self.watch = Watch(reference)
         # By window and statistic, the latest indices.

@@ -18,7 +18,7 @@ import numpy as np
 from limbeck.core.files import require_file
 from limbeck.sources import BadRow, OnBadRow, Row
 from limbeck.sources._cells.labels import LabelParser
-from limbeck.sources._pixels import WHITE, of_8_bits, of_array, upright
+from limbeck.sources._pixels import WHITE, in_mode, of_8_bits, of_array, upright
 from limbeck.sources._unpacked import open_bytes
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def decode(
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         picture = _first_frame(file, done)
-        return as_array(picture, mode, size, ground, done)
+        flat = of_8_bits(picture, ground, done)
+        return np.asarray(fitted(flat, mode, size))
 
 
 @cache
@@ -181,7 +182,7 @@ def fitted(picture: "Image.Image", mode: str | None, size: int | None) -> "Image
 
     # In this order: an artifact does the same to the file that a user sends.
     if mode is not None:
-        picture = picture.convert(mode)
+        picture = in_mode(picture, mode)
     if size is not None:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return picture

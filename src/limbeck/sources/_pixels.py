@@ -78,13 +78,19 @@ def of_8_bits(picture: "Image.Image", ground: str, done: set[str]) -> "Image.Ima
     if picture.has_transparency_data:
         picture = laid_on(picture, ground, done)
     if picture.mode in GREY_MODES:
-        return picture.convert("L")
+        return in_mode(picture, "L")
     try:
-        return picture.convert("RGB")
+        return in_mode(picture, "RGB")
     except ValueError:
         raise ValueError(
             f"colours of mode {picture.mode} are not read. Save the image as RGB"
         ) from None
+
+
+def in_mode(picture: "Image.Image", mode: str) -> "Image.Image":
+    """A picture in a mode: itself where it has it. Raises ValueError as Pillow does."""
+    # Pillow would copy it; of a small one that takes as long as to read its file.
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def turned(picture: "Image.Image", done: set[str]) -> "Image.Image":

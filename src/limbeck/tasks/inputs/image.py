@@ -110,6 +110,13 @@ class ImageInput:
     def settings(self) -> dict[str, Any]:
         return json.loads(self.preprocess)
 
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """(C) mean and (C) standard deviation of each channel."""
+        # In float32, because a list of plain floats would make float64 of the image.
+        mean, std = (np.array(self.settings[name], np.float32) for name in ("mean", "std"))
+        return mean, std
+
     @property
     def mode(self) -> str:
         """Pillow's name for grey or colour."""
@@ -159,9 +166,7 @@ class ImageInput:
         # Grey images have no axis of channels of their own.
         values = np.asarray(self.fitted(image), np.float32).reshape(shape)
         values = values / np.float32(255)
-        # In float32, because a list of plain floats would make float64 of the image.
-        mean = np.float32(settings["mean"])
-        std = np.float32(settings["std"])
+        mean, std = self.moments
         normal = (values - mean) / std
         # Channels first, as PyTorch and ONNX have them.
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
