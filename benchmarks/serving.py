@@ -5,6 +5,7 @@
     python benchmarks/serving.py overload ARTIFACT ROWS     five times as many requests as it can answer
     python benchmarks/serving.py slow ARTIFACT ROWS         a thousand sockets slow with headers and with bodies
     python benchmarks/serving.py restarts ARTIFACT ROWS     SIGTERM, and reloads, under load
+    python benchmarks/serving.py killed ARTIFACT ROWS       kill -9 of a worker under load
     python benchmarks/serving.py replicas ARTIFACT ROWS     two servers behind nginx, one of which is killed
     python benchmarks/serving.py start ARTIFACT ROWS        from the command to the first answer, and memory
 
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -355,6 +357,52 @@ def restarts(artifact: str, rows: str, count: int = 100) -> None:
         print(f"{count} times {what}: {lost} lost, {dict(total)}")
 
 
+def killed(artifact: str, rows: str, times: int = 10) -> None:
+    """Requests that a worker takes with it, and how long the server then needs.
+
+    With one worker until a new connection is answered, with two until both are ready again.
+    """
+    for workers in (1, 2):
+        lost, answered, took = [], 0, []
+        with serving(artifact, "--workers", str(workers)) as server:
+            for _ in range(times):
+                words = [
+                    sys.executable,
+                    __file__,
+                    "client",
+                    rows,
+                    str(server.port),
+                    "5",
+                    "8",
+                    "0.01",
+                ]
+                asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+                time.sleep(2)
+                os.kill(server.workers()[0], signal.SIGKILL)
+                began = time.perf_counter()
+                while not is_back(server.port, workers):
+                    time.sleep(0.02)
+                took.append(time.perf_counter() - began)
+                told = json.loads(asking.communicate()[0])["statuses"]
+                lost.append(sum(n for name, n in told.items() if name.startswith("lost")))
+                answered += told["200"]
+                others = told.keys() - {"200"} - {each for each in told if each.startswith("lost")}
+                assert not others, told
+        print(
+            f"{workers} workers, {times} times killed: back after {np.median(took):.2f} s, {max(took):.2f} at most; "
+            f"of 8 connections {max(lost)} lost a request at most; {answered} answered"
+        )
+
+
+def is_back(port: int, workers: int) -> bool:
+    """Whether a new connection is answered, and so many workers are ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return f"limbeck_ready_workers {workers}.0" in answer.read().decode()
+    except OSError:
+        return False
+
+
 PROXY = """
 daemon off; error_log /dev/null; pid {folder}/pid; events {{}}
 http {{
@@ -418,6 +466,7 @@ def main() -> None:
         "overload": overload,
         "slow": slow,
         "restarts": restarts,
+        "killed": killed,
         "replicas": replicas,
         "start": start,
     }
