@@ -13,6 +13,7 @@ FOLDER/artifacts/3f2a91c07b1e/...
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -25,6 +26,9 @@ from limbeck.core.files import file_digest, write_bytes
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Candidate, Hosted
 
+# A version that no plan has named for so long is removed at the next change: until then somebody
+# may be about to name it (who verifies it), or to open it (a worker that follows the plan before).
+UNNAMED_SECONDS = 600.0
 # Hexadecimal digits of a version: those of its manifest's SHA-256, which names every file.
 DIGITS = 12
 PLAN = "plan.json"
@@ -73,6 +77,11 @@ class Plan(BaseModel):
     generation: int
     models: dict[str, Standing]
 
+    @property
+    def versions(self) -> set[str]:
+        """All that it names."""
+        return {version for each in self.models.values() for version in each.versions}
+
 
 class Shelf:
     """The plan and the versions' files of a server.
@@ -106,7 +115,37 @@ class Shelf:
             plan = self.plan()
             models = dict(plan.models)
             yield models
-            self.write(Plan(generation=plan.generation + 1, models=models))
+            new = Plan(generation=plan.generation + 1, models=models)
+            self.write(new)
+            self.tidy(plan.versions, new.versions)
+
+    def tidy(self, before: set[str], named: set[str]) -> None:
+        """Remove what was given up long ago. before, named: the versions of a plan, and of the one
+        that follows it."""
+        for version in before - named:
+            # From now on it counts as given up.
+            os.utime(self.path(version))
+        oldest = time.time() - UNNAMED_SECONDS
+        # What a killed process left unfinished lies there, too.
+        for path in (self.folder / ARTIFACTS).iterdir():
+            if path.name not in named and path.stat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def drop(self, version: str) -> None:
+        """Remove a version that was refused, unless the plan names it."""
+        with self.lock:
+            if version not in self.plan().versions:
+                shutil.rmtree(self.path(version), ignore_errors=True)
+
+    def is_there(self, version: str) -> bool:
+        """Whether the files of a version are here; if so they are kept for whoever asks."""
+        # Under the lock: nobody removes them between the look and the touch.
+        with self.lock:
+            path = self.path(version)
+            if not path.is_dir():
+                return False
+            os.utime(path)
+            return True
 
     def path(self, version: str) -> Path:
         """Where the files of a version lie."""
@@ -117,9 +156,9 @@ class Shelf:
         # Every file is hashed: what is copied is what was exported.
         checked_manifest(folder)
         version = file_digest(folder / MANIFEST)[:DIGITS]
-        target = self.path(version)
-        if target.is_dir():
+        if self.is_there(version):
             return version
+        target = self.path(version)
         # Under another name until it is whole: a worker may look for it at any moment.
         unfinished = target.with_name(f"{version}.{os.getpid()}.tmp")
         shutil.copytree(folder, unfinished)
@@ -128,8 +167,13 @@ class Shelf:
             checked_manifest(unfinished)
             if file_digest(unfinished / MANIFEST)[:DIGITS] != version:
                 raise BrokenArtifact(f"{folder}: it was changed while it was read. Try again")
-            with contextlib.suppress(FileExistsError):
+            # A copy has the times of what was copied, and this one is of now.
+            os.utime(unfinished)
+            # Somebody else may have been as quick.
+            with contextlib.suppress(OSError):
                 unfinished.rename(target)
+            if not self.is_there(version):
+                raise BrokenArtifact(f"{folder}: its copy was not kept. Try again")
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return version

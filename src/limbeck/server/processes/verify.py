@@ -5,7 +5,6 @@
 Exit status 2, with the reason on standard error, where it is refused.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from limbeck.server.plans import Shelf
 def main(folder: str, own: str, runtime: str | None = None) -> int:
     """Take up an artifact and open it; the exit status."""
     shelf = Shelf(Path(own))
-    known = {path.name for path in shelf.path("").iterdir()}
     try:
         version = shelf.take_up(Path(folder))
     except (ValueError, OSError) as error:
@@ -25,9 +23,7 @@ def main(folder: str, own: str, runtime: str | None = None) -> int:
     try:
         load(shelf.path(version), runtime=runtime)
     except (ValueError, OSError) as error:
-        # One that was there before may be what answers now.
-        if version not in known:
-            shutil.rmtree(shelf.path(version))
+        shelf.drop(version)
         print(error, file=sys.stderr)
         return 2
     print(version)

@@ -1,0 +1,88 @@
+"""Versions on the shelf of a server: kept as long as somebody may need them, and no longer."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from served import install_runtime, write_artifact
+
+pytest.importorskip("orjson")
+from limbeck.server.plans import UNNAMED_SECONDS, Plan, Shelf, Standing
+from limbeck.server.processes import verify
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """That of a server whose model `towns` is the version `first`."""
+    install_runtime(tmp_path / "site", monkeypatch)
+    (tmp_path / "server").mkdir()
+    shelf = Shelf(tmp_path / "server")
+    first = shelf.take_up(write_artifact(tmp_path / "first"))
+    shelf.write(Plan(generation=1, models={"towns": Standing(live=first)}))
+    return shelf
+
+
+def age(shelf: Shelf, version: str, seconds: float = 2 * UNNAMED_SECONDS) -> None:
+    """Make a version one that was touched so long ago."""
+    then = time.time() - seconds
+    os.utime(shelf.path(version), (then, then))
+
+
+def change(shelf: Shelf, live: str) -> None:
+    with shelf.changed() as models:
+        models["towns"] = Standing(live=live)
+
+
+def test_what_was_given_up_long_ago_is_removed_at_the_next_change(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    first = shelf.plan().models["towns"].live
+    second = shelf.take_up(write_artifact(tmp_path / "second", 2.0))
+    third = shelf.take_up(write_artifact(tmp_path / "third", 3.0))
+    # However old a version is: as long as a plan names it, and for a while after, it stays.
+    age(shelf, first)
+    change(shelf, second)
+    assert shelf.path(first).is_dir()
+    # One that somebody has verified, and is about to name.
+    assert shelf.path(third).is_dir()
+    (shelf.path("killed.7.tmp")).mkdir()
+    age(shelf, "killed.7.tmp")
+    age(shelf, first)
+    age(shelf, second)
+    change(shelf, second)
+    left = {path.name for path in shelf.path("").iterdir()}
+    assert left == {second, third}
+
+
+def test_who_takes_up_an_old_version_again_finds_it(shelf: Shelf, tmp_path: Path) -> None:
+    folder = write_artifact(tmp_path / "second", 2.0)
+    second = shelf.take_up(folder)
+    age(shelf, second)
+    # An artifact's own files may be of any year, and its copy is of now.
+    then = time.time() - 2 * UNNAMED_SECONDS
+    third = write_artifact(tmp_path / "third", 3.0)
+    os.utime(third, (then, then))
+    assert shelf.take_up(folder) == second
+    version = shelf.take_up(third)
+    change(shelf, shelf.plan().models["towns"].live)
+    assert shelf.path(second).is_dir() and shelf.path(version).is_dir()
+
+
+def test_a_refused_artifact_is_removed_and_what_answers_is_not(
+    shelf: Shelf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("its golden inputs are answered otherwise")
+
+    monkeypatch.setattr(verify, "load", broken)
+    other = write_artifact(tmp_path / "other", 5.0)
+    assert verify.main(str(other), str(shelf.folder)) == 2
+    assert "golden" in capsys.readouterr().err
+    assert {path.name for path in shelf.path("").iterdir()} == shelf.plan().versions
+    # The one that answers may fail to be opened too, where memory is short.
+    assert verify.main(str(tmp_path / "first"), str(shelf.folder)) == 2
+    assert {path.name for path in shelf.path("").iterdir()} == shelf.plan().versions
