@@ -36,6 +36,7 @@ SIZE = 2_000_000
 class Limits:
     body_bytes: int = SIZE + 1000
     rows: int = SIZE
+    text_characters: int = 1_000_000
 
 
 def seconds(call: Callable[[], object], calls: int) -> float:

@@ -42,6 +42,7 @@ DTYPES: dict[str, Any] = {
 class Limits:
     body_bytes: int = 100_000
     rows: int = 64
+    text_characters: int = 50_000
 
 
 LIMITS = Limits()

@@ -3,6 +3,7 @@
 Where it is not installed, its requests are those that version 2.73.0 wrote (`triton_requests.py`).
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,9 @@ def test_tritonclient_reads_the_outputs_of_every_task(
     served = interface_of(opened(task, tmp_path / "opened"))
     if "image" in task.row_keys:
         given, key, datatype = np.stack([row["image"] for row in rows]), "pixels", "UINT8"
+    elif not {"text", "words"} & set(task.row_keys):
+        # Dialogues: rows of several keys go as objects of JSON.
+        given, key, datatype = objects([json.dumps(row) for row in rows]), "row", "BYTES"
     else:
         raws = [" ".join(row["words"]) if "words" in row else row["text"] for row in rows]
         given, key, datatype = objects(raws), "text", "BYTES"

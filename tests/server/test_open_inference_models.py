@@ -78,6 +78,10 @@ def test_answers_of_every_task_are_those_of_predict(name: str, tmp_path: Path) -
         width = max(map(len, raws))
         filled = [[*row, *[""] * (width - len(row))] for row in raws]
         body, length = body_of(tensor("words", "BYTES", [len(raws), width], filled)), None
+    elif "text" not in task.row_keys:
+        # Dialogues, or texts: rows of several keys go as objects of JSON.
+        raws = [dict(row) for row in rows]
+        body, length = body_of(texts(*map(json.dumps, raws), name="row")), None
     else:
         raws = [row["text"] for row in rows]
         body, length = body_of(texts(*raws)), None
@@ -102,9 +106,8 @@ def test_every_kind_of_input_and_output_has_what_reads_or_makes_it(tmp_path: Pat
         made |= set(served.by_name)
     promised = Decision(likelihood="categorical", promise=PROMISE)
     made |= set(interface(INTENT, tmp_path, fitted=promised).by_name)
-    # Rows are what tasks of others read.
-    assert kinds == {*READERS, "tensors"} - {"row"}
-    assert raw == set(RAW) - {"row"}
+    assert kinds == {*READERS, "tensors"}
+    assert raw == set(RAW)
     assert made == set(MAKERS)
 
 
@@ -600,3 +603,20 @@ def made(name: str) -> Interface:
     import tempfile
 
     return interface(EXAMPLES[name][0], Path(tempfile.mkdtemp()))
+
+
+def test_a_text_has_at_most_as_many_characters_as_for_predict(tmp_path: Path) -> None:
+    most = LIMITS.text_characters
+    served = interface(INTENT, tmp_path)
+    assert ask(served, body_of(texts("a" * most)))["label"]
+    tagged = interface_of(opened(EXAMPLES["token-classification"][0], tmp_path / "tags"))
+    # With the spaces between its words, as `POST /predict` counts them.
+    words = ["a" * (most // 2), "b" * (most // 2)]
+    for model, body, length in (
+        (served, body_of(texts("a" * (most + 1))), None),
+        (served, b"a" * (most + 1), 0),
+        (tagged, body_of(tensor("words", "BYTES", [1, 2], [words])), None),
+    ):
+        with pytest.raises(InvalidRequest, match=f"at most {most:,} are read") as caught:
+            ask(model, body, length)
+        assert caught.value.status == 413

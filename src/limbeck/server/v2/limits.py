@@ -7,6 +7,7 @@ class Limits(Protocol):
     """What `parse` is told; the server's own limits have these names too.
 
     `body_bytes`: of a whole request. `rows`: the first dimension of every input.
+    `text_characters`: of a text, or of all words of a sentence.
     """
 
     @property
@@ -14,3 +15,6 @@ class Limits(Protocol):
 
     @property
     def rows(self) -> int: ...
+
+    @property
+    def text_characters(self) -> int: ...

@@ -34,9 +34,11 @@ class InferRequest:
 
     `inputs`: by name. `outputs`: in their order; none for all that there are. `is_binary`: how
     outputs are sent that the request does not name. `raw`: the one input of a request without JSON.
+    `text_characters`: the most that a text of it may have.
     """
 
     inputs: dict[str, Tensor]
+    text_characters: int
     outputs: list[RequestedOutput] = field(default_factory=list)
     id: str | None = None
     is_binary: bool = False
@@ -84,7 +86,7 @@ def parse(
     if len(view) > limits.body_bytes:
         raise too_large(f"a body of {len(view):,} bytes: at most {limits.body_bytes:,} are read")
     if header_length == 0:
-        return raw_request(bytes(view))
+        return raw_request(bytes(view), limits)
     size = len(view) if header_length is None else header_length
     if not 0 < size <= len(view):
         raise InvalidRequest(f"{HEADER}: {size:,}, and the body has {len(view):,} bytes")
@@ -94,6 +96,7 @@ def parse(
     is_binary = flag(parameters, "binary_data_output", False, "request")
     return InferRequest(
         inputs_of(content, None if header_length is None else view[size:], limits),
+        limits.text_characters,
         outputs_of(content, is_binary),
         id_of(content),
         is_binary,
@@ -101,14 +104,14 @@ def parse(
     )
 
 
-def raw_request(content: bytes) -> InferRequest:
+def raw_request(content: bytes, limits: Limits) -> InferRequest:
     """A request of one text or image and nothing else. As Triton does, all outputs go back, in
     binary."""
     # Without the length before it that an element of BYTES has: it is what `curl --data-binary`
     # sends of a file.
     if not content:
         raise InvalidRequest(f"the body is empty. With {HEADER}: 0 it is the input itself")
-    return InferRequest({}, is_binary=True, raw=content)
+    return InferRequest({}, limits.text_characters, is_binary=True, raw=content)
 
 
 def id_of(content: Mapping[str, Any]) -> str | None:

@@ -100,7 +100,8 @@ def rows_of(request: InferRequest, interface: Interface) -> Iterator[Row]:
             row = interface.predictor.row(raw)
         except ValueError as error:
             raise InvalidRequest(f"row {place}: {error}") from None
-        # Not of texts, which are as long as the body.
+        check_length(row, place, request.text_characters)
+        # Images are bounded together: a body holds many that are small as files.
         pixel_bytes += row["image"].nbytes if "image" in row else 0
         if pixel_bytes > MOST_PIXEL_BYTES:
             raise too_large(
@@ -108,6 +109,16 @@ def rows_of(request: InferRequest, interface: Interface) -> Iterator[Row]:
                 "Send fewer at once, or smaller ones: the model resizes them"
             )
         yield row
+
+
+def check_length(row: Row, place: int, most: int) -> None:
+    """Raise InvalidRequest for a row with a longer text, or a longer sentence, than is read."""
+    sentence = " ".join(row.get("words", ()))
+    for text in (row.get("text", ""), row.get("text_b", ""), sentence):
+        if len(text) > most:
+            raise too_large(
+                f"row {place}: a text of {len(text):,} characters: at most {most:,} are read"
+            )
 
 
 def tensors_of(request: InferRequest, interface: Interface) -> dict[str, np.ndarray] | None:
