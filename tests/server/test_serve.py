@@ -104,7 +104,16 @@ def test_addresses_and_methods(served: Served) -> None:
     assert served.ask("POST", "/predict/other", {"text": "a"}).status == 404
     assert served.ask("POST", "/predict/..%2f..", {"text": "a"}).status == 404
     answer = served.ask("DELETE", "/predict")
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST, OPTIONS")
+    answer = served.ask("OPTIONS", "/predict")
+    assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+    assert answer.body == b"" and served.ask("OPTIONS", "/nothing").status == 404
+    # HEAD is GET without its body, whose length it tells.
+    head, got = served.ask("HEAD", "/predict"), served.ask("GET", "/predict")
+    assert (head.status, head.body, got.status) == (200, b"", 200)
+    assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.body))
+    assert served.ask("HEAD", "/nothing").status == 404
+    assert served.ask("HEAD", "/admin/models/towns/drop").headers["allow"] == "POST, OPTIONS"
     assert served.ask("GET", "/v2/health/live").status == 200
     assert served.ask("GET", "/v2/health/ready").json == {"ready": True}
     # Without a file of tokens nobody may change models.
@@ -191,6 +200,25 @@ def test_http_1_0_and_pipelining(served: Served) -> None:
     one = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
     last = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     assert exchange(served.port, one * 3 + last).count(b"200 OK") == 4
+
+
+def test_who_expects_to_be_told_to_go_on_is_told_or_refused(served: Served) -> None:
+    body = json.dumps({"text": TEXT}).encode()
+    head = (
+        "{} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    )
+    expecting = f"{head}content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(expecting.format("POST /predict").encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 Continue\r\n")
+        connection.sendall(body)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+    assert b" 200 OK" in received and b'"place"' in received
+    # What is not read need not be sent.
+    told = exchange(served.port, expecting.format("POST /nothing").encode(), 5.0)
+    assert told.startswith(b"HTTP/1.1 404") and b"100" not in told.split(b"\r\n")[0]
 
 
 def test_slow_headers_and_bodies_are_cut(tmp_path: Path, artifact: Path) -> None:

@@ -1,9 +1,10 @@
 """Addresses, and what answers them."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from limbeck.server.requests.http import Answer
 from limbeck.server.requests.refusals import Refused
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -65,7 +66,9 @@ class Routes:
         # An answer to HEAD is that to GET, whose body is left out below.
         wanted = "GET" if method == "HEAD" else method
         if wanted not in methods:
-            allowed = ", ".join(methods)
+            allowed = ", ".join(allowed_of(methods))
+            if method == "OPTIONS":
+                return told_of(allowed), names, pattern in OPEN
             raise Refused(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 f"this address answers {allowed}, and not {method[:20]}",
@@ -87,3 +90,21 @@ class Routes:
             else:
                 return "/".join(pattern), methods, names
         raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+
+
+def allowed_of(methods: Iterable[str]) -> list[str]:
+    """What may be asked of an address that has handlers for these methods."""
+    found = []
+    for method in methods:
+        # RFC 9110, 9.3.2: HEAD is answered wherever GET is.
+        found += ["GET", "HEAD"] if method == "GET" else [method]
+    return [*found, "OPTIONS"]
+
+
+def told_of(allowed: str) -> Handler:
+    """A handler of OPTIONS, which tells what may be asked, and lets no page of elsewhere ask it."""
+
+    async def options(request: Any) -> Answer:
+        return Answer(b"", HTTPStatus.NO_CONTENT, headers=(("allow", allowed),))
+
+    return options
