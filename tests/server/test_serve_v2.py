@@ -86,6 +86,7 @@ def test_a_client_that_has_the_address_alone_learns_what_it_reads(served: Served
     assert (told["model"], told["reads"], told["task"]) == ("towns", "text", "text-classification")
     assert told["answers"] == ["label", "probability", "probabilities"]
     assert told["labels"] == ["place", "person"]
+    assert served.ask("GET", "/models.json").json["models"] == [told]
 
 
 def test_predict_asks_a_server_as_it_asks_an_artifact(

@@ -15,6 +15,7 @@ from made import install_products, write_model
 from task_examples import EXAMPLES
 
 import limbeck
+from limbeck.artifact.predictor import Predictor
 from limbeck.core import registry
 from limbeck.core.html.environment import digest
 from limbeck.evaluation.decisions.decision import Decision
@@ -150,13 +151,16 @@ def test_the_models_are_told_with_what_they_read(tmp_path: Path) -> None:
         hosted(tmp_path, "pictures", "image-classification"),
     ]
     told = json.loads(asked(application(models), "/models.json").body)
-    by_name = {each["name"]: each for each in told["models"]}
+    by_name = {each["model"]: each for each in told["models"]}
     assert by_name["intents"] == {
-        "name": "intents",
+        "model": "intents",
         "version": "0123456789ab",
         "task": "text-classification",
         "reads": "text",
         "reads_pairs": True,
+        "needs_pair": False,
+        "columns": {},
+        "answers": ["label", "probability", "probabilities", "set", "confidence", "abstain"],
         "labels": ["call", "move", "rest"],
         "num_labels": 3,
         "range": None,
@@ -403,4 +407,15 @@ def test_a_quantile_is_a_bound_where_all_lie_in_one_bucket() -> None:
 
 def test_described_is_plain_json(tmp_path: Path) -> None:
     model = hosted(tmp_path, "tags", "token-classification")
-    assert json.loads(json.dumps(described(model)))["reads"] == "words"
+    told = described(model.name, model.live)
+    assert json.loads(json.dumps(told)) == told and told["reads"] == "words"
+    assert set(told["answers"]) == {"words", "tags", "probabilities", "entities"}
+
+
+def test_an_example_is_answered_once_to_tell_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hosted(tmp_path, "towns", "text-classification")
+    first = described("towns", model.live)
+    monkeypatch.setattr(Predictor, "predict", lambda *_: pytest.fail("once more"))
+    assert described("towns", model.live) == first

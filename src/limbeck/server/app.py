@@ -7,8 +7,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from limbeck.artifact.answers import answer_keys
-from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server import logs
 from limbeck.server.admin import Admin
 from limbeck.server.candidates import Shadow
@@ -17,9 +15,10 @@ from limbeck.server.chat.replies import is_openai, openai_refusal
 from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.meters import CONTENT_TYPE, Meters
+from limbeck.server.pages.described import described
 from limbeck.server.pages.site import Site
 from limbeck.server.requests.access import Access
-from limbeck.server.requests.asked import ROW_KEYS, inputs_of
+from limbeck.server.requests.asked import inputs_of
 from limbeck.server.requests.hosts import Hosts
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
@@ -174,20 +173,7 @@ class Application:
     async def describe(self, request: Request) -> Answer:
         """What a model reads and answers, for a client that has only its address."""
         model, version = self.asked(request)
-        predictor = version.predictor
-        told: dict[str, Any] = {
-            "model": model.name,
-            "version": version.name,
-            "task": version.interface.task,
-            "reads": predictor.kind,
-            "answers": answer_keys(predictor),
-            "labels": version.interface.labels,
-        }
-        # What its columns were called: those of rows that are sent are mostly called so, too.
-        recipe = recipe_data(predictor.folder)
-        told["columns"] = {key: recipe[key] for key in ROW_KEYS if isinstance(recipe.get(key), str)}
-        told["needs_pair"] = needs_pair(predictor.task, recipe)
-        return json_answer(told)
+        return json_answer(described(model.name, version))
 
     def asked(self, request: Request) -> tuple[Model, Version]:
         """The model of an address, and the version that answers: the one that is named, or by the

@@ -8,12 +8,15 @@ answer is of one version.
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
+from typing import Any
 
 from limbeck.artifact.generation.text_model import TextModel, text_model_of
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
 from limbeck.server.drifting import Drift, path_of
+from limbeck.server.pages.described import facts_of
 from limbeck.server.plans import Plan, Shelf
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Settings
@@ -32,6 +35,12 @@ class Version:
     interface: Interface
     drift: Drift
     writer: TextModel | None = None
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What it reads and answers, for who asks."""
+        # Once: to know the keys of its answers it answers two examples.
+        return facts_of(self.predictor)
 
 
 @dataclass(frozen=True)

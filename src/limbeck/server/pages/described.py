@@ -1,36 +1,49 @@
 """What is told of each model to who may ask it: what it reads, and what it can answer."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from limbeck.artifact.answers import answer_keys
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.evaluation.decisions.decision import PROBABILITIES
-from limbeck.server.hosting import Model
+from limbeck.server.requests.asked import ROW_KEYS
 from limbeck.server.settings import Limits
 from limbeck.tasks.heads.number import bounds_of
+
+if TYPE_CHECKING:
+    from limbeck.server.hosting import Version
 
 # A language model has a label for every token of its vocabulary.
 MOST_LABELS = 1000
 REGRESSION = "text-regression"
 
 
-def described(model: Model) -> dict[str, Any]:
-    """A model as JSON, by the version that answers.
+def described(model: str, version: "Version") -> dict[str, Any]:
+    """A version of a model as JSON, for pages and for a client that has only its address."""
+    # Named as every answer names where it comes from.
+    return {"model": model, "version": version.name} | version.facts
+
+
+def facts_of(predictor: Predictor) -> dict[str, Any]:
+    """What an artifact reads and answers.
 
     - `reads`: `text`, `words` (it tags a sentence, which may come as a text) or `image`;
-      `reads_pairs`: a second text may come with the first.
-    - `labels`: the first thousand of `num_labels`. `range`: of a score, [low, high].
+      `reads_pairs`: a second text may come with the first, `needs_pair`: it must.
+    - `columns`: what the columns of its training were called, by the key of a row.
+    - `answers`: the keys of its answers. `labels`: the first thousand of `num_labels`. `range`: of
+      a score, [low, high].
     - `abstains`, `answers_sets`: the answers have `abstain`, or `set`.
     """
-    # A candidate beside it reads the same: it answers the same requests.
-    predictor = model.live.predictor
     decision = predictor.decision
     labels = labels_of(predictor)
+    recipe = recipe_data(predictor.folder)
     return {
-        "name": model.name,
-        "version": model.live.name,
         "task": predictor.task_name,
         "reads": predictor.kind,
         "reads_pairs": reads_pairs(predictor),
+        "needs_pair": needs_pair(predictor.task, recipe),
+        "columns": {key: recipe[key] for key in ROW_KEYS if isinstance(recipe.get(key), str)},
+        "answers": answer_keys(predictor),
         "labels": labels[:MOST_LABELS],
         "num_labels": len(labels),
         "range": range_of(predictor),

@@ -67,7 +67,8 @@ class Site:
 
     async def models(self, request: Request) -> Answer:
         """The models, what they read and what they can answer."""
-        models = [described(model) for model in self.app.models.by_name.values()]
+        # A candidate beside it reads the same: it answers the same requests.
+        models = [described(each.name, each.live) for each in self.app.models.by_name.values()]
         return json_answer({"models": models, "limits": bounds_told(self.app.settings.limits)})
 
     async def status_page(self, request: Request) -> Answer:

@@ -24,7 +24,7 @@ function showList() {
   show("about", models.length ? "Choose one to try it." : "No model is served.");
   show("trying").hidden = true;
   const items = models.map((each) => {
-    const link = element("a", { href: new URL(`models/${each.name}`, root).href }, each.name);
+    const link = element("a", { href: new URL(`models/${each.model}`, root).href }, each.model);
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       // In this page: the token would be lost in another.
@@ -46,8 +46,8 @@ function aboutOf(each) {
 
 function showModel(found) {
   model = found;
-  document.title = `${model.name} · limbeck`;
-  show("title", model.name);
+  document.title = `${model.model} · limbeck`;
+  show("title", model.model);
   show("about", aboutOf(model));
   show("models").hidden = true;
   const readsImages = model.reads === "image";
@@ -63,7 +63,7 @@ function choose() {
   const name = location.href.startsWith(root.href)
     ? decodeURIComponent(location.pathname.slice(root.pathname.length)).replace(/^models\//, "")
     : document.body.dataset.model;
-  const wanted = models.find((each) => each.name === name);
+  const wanted = models.find((each) => each.model === name);
   if (name && !wanted) throw new Refused("no model of this name is served", 404);
   if (wanted) showModel(wanted);
   else if (models.length === 1) showModel(models[0]);
@@ -74,7 +74,7 @@ function choose() {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function requestOf() {
-  const path = `predict/${model.name}`;
+  const path = `predict/${model.model}`;
   if (model.reads === "image") {
     if (!image) throw new Refused("Choose an image first.", 0);
     const kind = image.type.startsWith("image/") ? image.type : "application/octet-stream";
