@@ -165,15 +165,20 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "limbeck", "serve"),
 ) -> Iterator[Served]:
     """`limbeck serve ARGUMENTS` on a free port, ready; its log lies in `folder`."""
     folder.mkdir(exist_ok=True)
     log = folder / "log"
-    command: Sequence[str] = [sys.executable, "-m", "limbeck", "serve", "--port", "0", *arguments]
     with open(log, "wb") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=os.environ | (environment or {})
+            [*command, "--port", "0", *arguments],
+            stdout=file,
+            stderr=file,
+            env=os.environ | (environment or {}),
         )
     served = Served(process, 0, log)
     try:

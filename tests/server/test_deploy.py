@@ -1,6 +1,8 @@
 """The folder that a container is built from: what it holds, and that it serves."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import yaml
 from served import TEXT, install_runtime, probability, serving, write_artifact
 
 from limbeck.cli.main import exit_status
+from limbeck.server.deploy import rootfs
 from limbeck.server.deploy.folder import pinned
 from limbeck.server.settings import Settings, read_settings
 
@@ -37,6 +40,7 @@ def test_it_holds_what_a_container_needs(folder: Path) -> None:
         "limbeck",
         "models",
         "requirements.txt",
+        "rootfs.py",
         "serve.yaml",
     }
     settings = read_settings(folder / "serve.yaml", [], {})
@@ -102,3 +106,51 @@ def test_its_package_and_settings_serve(
         answer = served.ask("POST", "/predict/Towns.v2", {"text": TEXT}, **key)
         assert answer.json["probability"] == pytest.approx(probability(), abs=1e-6)
         assert served.predict(text=TEXT).status == 401
+
+
+def test_a_root_file_system_is_not_built_over_something(folder: Path, tmp_path: Path) -> None:
+    program = [sys.executable, str(folder / "rootfs.py")]
+    told = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
+    assert told.returncode == 2 and "something is there already" in told.stderr
+    assert subprocess.run(program, capture_output=True, check=False).returncode == 2
+
+
+def test_a_root_file_system_has_the_libraries_of_its_programs(tmp_path: Path) -> None:
+    if not shutil.which("ldd"):
+        pytest.skip("no ldd on this machine")
+    root = tmp_path / "root"
+    # The interpreter itself, not that of a virtual environment, whose library lies elsewhere.
+    rootfs.copy_into(root, rootfs.interpreter())
+    copied = root / rootfs.interpreter().relative_to("/")
+    assert rootfs.is_elf(copied) and not rootfs.is_elf(Path(__file__))
+    rootfs.copy_libraries(root)
+    names = {path.name for path in root.rglob("*") if path.is_file()}
+    assert "libc.so.6" in names and any(name.startswith("ld-linux") for name in names)
+    # Each of those that were found needs none that is missing.
+    for path in root.rglob("*.so*"):
+        for needed in rootfs.libraries_of([path]):
+            assert rootfs.below(root, needed).is_file()
+
+
+@pytest.mark.nightly
+@pytest.mark.services
+def test_a_root_file_system_serves_without_a_container_engine(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if subprocess.run(["unshare", "--user", "true"], check=False).returncode:
+        pytest.skip("this machine lets nobody have a name space of his own")
+    root = tmp_path / "root"
+    program = [sys.executable, str(folder / "rootfs.py"), str(root)]
+    # It downloads the packages.
+    told = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    size, *_ = re.findall(r": (\d+) MB", told)
+    assert 100 < int(size) < 600
+    assert not list(root.rglob("torch")) and not list(root.rglob("__pycache__"))
+    # The runtime of the test's artifact is no part of the base install.
+    shutil.copytree(tmp_path / "site", root / "app" / "site", dirs_exist_ok=True)
+    (root / rootfs.TOKENS / "tokens").write_text(f"shop {'a' * 24}\n")
+    command = [*rootfs.command(root), "--host", "127.0.0.1"]
+    with serving(tmp_path / "served", command=command) as served:
+        key = {"authorization": f"Bearer {'a' * 24}"}
+        answer = served.ask("POST", "/predict/Towns.v2", {"text": TEXT}, **key)
+        assert answer.json["probability"] == pytest.approx(probability(), abs=1e-6)

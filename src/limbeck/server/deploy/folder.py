@@ -5,6 +5,7 @@
     limbeck/               the package itself, as it is installed here
     models/NAME/           the artifacts
     serve.yaml             the settings, for any address, with tokens from a file that is mounted
+    rootfs.py              makes the same as a root file system, where no container engine runs
     kubernetes.yaml        Deployment, Service, HorizontalPodAutoscaler, PodDisruptionBudget
     inference-service.yaml the same for KServe
 
@@ -23,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import limbeck
 from limbeck.artifact.manifest import checked_manifest
 from limbeck.core.files import write_bytes
+from limbeck.server.deploy import rootfs
 from limbeck.server.settings import Settings
 
 PORT = 8000
@@ -49,6 +51,7 @@ def write(settings: Settings, folder: Path) -> list[Path]:
     shutil.copytree(Path(limbeck.__file__).parent, folder / "limbeck", ignore=ignored)
     for name, hosted in settings.models.items():
         shutil.copytree(hosted.folder, folder / "models" / name)
+    shutil.copy(rootfs.__file__, folder)
     # 2. What is written.
     write_bytes(folder / "requirements.txt", "".join(f"{each}\n" for each in pinned()).encode())
     text = yaml.safe_dump(told(settings), sort_keys=False)
