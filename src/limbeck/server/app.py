@@ -19,6 +19,7 @@ from limbeck.server.pages.described import described
 from limbeck.server.pages.site import Site
 from limbeck.server.requests.access import Access
 from limbeck.server.requests.asked import inputs_of
+from limbeck.server.requests.bodies import Bodies
 from limbeck.server.requests.hosts import Hosts
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
 from limbeck.server.requests.refusals import Refused
@@ -60,6 +61,9 @@ class Application:
         self.meters = meters
         self.access = access
         self.hosts = Hosts(settings.hosts)
+        # Each worker has its share, and room for one body at least.
+        share = settings.limits.bodies_bytes // settings.workers
+        self.bodies = Bodies(max(share, settings.limits.body_bytes))
         self.shadow = Shadow(engine, meters)
         self.tracing = Tracing(settings.tracing) if settings.tracing else None
         # It reads the plan itself: another worker may have changed it.
@@ -102,7 +106,7 @@ class Application:
             return
         began, began_ns = time.perf_counter(), time.time_ns()
         number = f"{self.prefix}-{next(self.numbers):x}"
-        request = Request(scope, protocol, self.settings.limits, number)
+        request = Request(scope, protocol, self.settings.limits, number, self.bodies)
         # Counted until the answer is sent: a server that is to stop waits for it.
         self.under_way += 1
         try:
@@ -110,6 +114,7 @@ class Application:
             await request.answer(answer, is_last=self.is_stopping)
         finally:
             self.under_way -= 1
+            request.release()
         seconds = time.perf_counter() - began
         # Of other addresses there is no model to count by, and names that nobody serves are many.
         if request.model:
@@ -200,12 +205,11 @@ class Application:
         return await self.admin.change(request)
 
     async def received(self, request: Request) -> tuple[Model, Version, bytes, float]:
-        """What a request asks (`asked`), its body, and the moment until which it may take: what
-        reading takes is a part of it. Raises Refused."""
-        began = time.monotonic()
+        """What a request asks (`asked`), its body, and the moment until which it may take:
+        from its headers by its own word, else from its whole body. Raises Refused."""
         model, version = self.asked(request)
-        until = began + request.seconds()
-        return model, version, await request.body(), until
+        body, until = await request.read()
+        return model, version, body, until
 
     async def predict(self, request: Request) -> Answer:
         """Answers to the inputs of a body, each with the model and version it comes from."""

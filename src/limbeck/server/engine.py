@@ -81,7 +81,7 @@ class Engine:
         """
         with self.let_in():
             outcome = self.loop.create_future()
-            timer = self.loop.call_later(seconds, refuse, outcome, seconds)
+            timer = self.loop.call_later(seconds, refuse, outcome)
             try:
                 return await self.queued(Job(steps, outcome, kind))
             finally:
@@ -105,7 +105,7 @@ class Engine:
         with self.let_in():
             while True:
                 outcome = self.loop.create_future()
-                timer = self.loop.call_at(until, refuse, outcome, seconds)
+                timer = self.loop.call_at(until, refuse, outcome)
                 leave = partial(drop, outcome)
                 gone.add_done_callback(leave)
                 try:
@@ -212,10 +212,10 @@ class Engine:
             job.outcome.set_result(result)
 
 
-def refuse(outcome: asyncio.Future, seconds: float) -> None:
+def refuse(outcome: asyncio.Future) -> None:
     """Tell who still awaits a result that his time is up."""
     if not outcome.done():
-        outcome.set_exception(too_late(seconds))
+        outcome.set_exception(too_late())
 
 
 def drop(outcome: asyncio.Future, gone: asyncio.Future) -> None:

@@ -31,9 +31,11 @@ class Limits(Strict):
 
     - `queue`: requests that wait for an answer; one more is told 429.
     - `body_bytes`: of one request. `body_seconds`: until it has come whole, and a second more for
-      each `body_rate` bytes.
+      each `body_rate` bytes. `bodies_bytes`: of all bodies together that are coming, or whose
+      requests wait; where they are more, the one that has been coming for longest is given up.
     - `header_seconds`: until a request's headers have come.
-    - `timeout_seconds`: until a request that names no `X-Request-Timeout` is answered;
+    - `timeout_seconds`: from its whole body until a request that names no `X-Request-Timeout` is
+      answered (one that does counts from its headers);
       `longest_timeout_seconds`: the most that one may name.
     - `rows`: of one request. `text_characters`: of one text.
     - `rate`: requests a second of one token, and `burst`: how many may come at once; no bound where
@@ -44,6 +46,7 @@ class Limits(Strict):
     body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
     body_seconds: Annotated[float, Field(gt=0)] = 10.0
     body_rate: Annotated[float, Field(gt=0)] = 16_384.0
+    bodies_bytes: Annotated[int, Field(ge=1)] = 64_000_000
     header_seconds: Annotated[float, Field(gt=0)] = 10.0
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     longest_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0

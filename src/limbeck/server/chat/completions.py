@@ -74,9 +74,9 @@ class Completions:
 
     async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
         """The answer to a body of a kind, whole or as a stream of events. Raises Refused."""
-        # 1. What is asked. The time runs while the body comes.
-        until = time.monotonic() + request.seconds()
-        body = read(json_of(await request.body()), kind)
+        # 1. What is asked.
+        content, until = await request.read()
+        body = read(json_of(content), kind)
         model, version, writer = self.asked(request, body.model)
         # Clients tell the two by the beginning of the id.
         prefix = "chatcmpl" if kind is ChatBody else "cmpl"

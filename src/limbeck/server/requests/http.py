@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import math
 import re
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,17 +19,21 @@ import orjson
 
 from limbeck.artifact.answers import to_json
 from limbeck.server.requests.access import Token
+from limbeck.server.requests.bodies import Bodies, Body
 from limbeck.server.requests.refusals import Refused, bad_request, too_large
 from limbeck.server.settings import Limits
 
 JSON = "application/json"
-# A body of so many bytes is taken in one piece: it is in a few packets.
-SMALL_BODY = 65_536
+# A body of so many bytes is taken in one piece: it is in a few packets. Nothing but the number of
+# connections bounds how many of these wait at once.
+SMALL_BODY = 16_384
 # One that is too large is read to its end, up to so many bytes, before it is refused.
 DROPPED_BODY = 32 << 20
 Header = tuple[str, str]
 # version-trace-parent-flags
 TRACE = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# Python's `float` takes `1_0`, `inf` and the digits of every script, too.
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,17 @@ class Request:
         scope, protocol: granian's.
         limits: of the server.
         number: an id for a request that brings none.
+        bodies: what the worker holds of all requests' bodies.
     """
 
-    def __init__(self, scope: Any, protocol: Any, limits: Limits, number: str) -> None:
+    def __init__(
+        self, scope: Any, protocol: Any, limits: Limits, number: str, bodies: Bodies
+    ) -> None:
         self.scope = scope
         self.protocol = protocol
         self.limits = limits
+        self.bodies = bodies
+        self.held: Body | None = None
         self.method: str = scope.method
         self.path: str = scope.path
         self.headers = scope.headers
@@ -102,28 +112,49 @@ class Request:
         match = TRACE.fullmatch(self.header("traceparent"))
         return match[1] if match else ""
 
-    def seconds(self) -> float:
-        """How long it may take, from `X-Request-Timeout` in seconds, up to the server's most.
+    def own_seconds(self) -> float | None:
+        """How long it may take by its own word, `X-Request-Timeout` in seconds, up to the server's
+        most; None where it says nothing.
 
         Raises Refused where that is no number above 0.
         """
-        asked: str | None = self.headers.get("x-request-timeout")
+        if "x-request-timeout" not in self.headers:
+            return None
+        # Without those that are no ASCII.
+        values: list[str] = self.headers.get_all("x-request-timeout")
+        # Of two that differ one would be ignored.
+        if len(values) > 1:
+            raise bad_request("X-Request-Timeout: it is there twice. Send one")
         # One that is there and empty was meant to say something.
-        if asked is None:
-            return self.limits.timeout_seconds
-        # NaN, which compares as nothing does, is refused below.
-        try:
-            seconds = float(asked)
-        except ValueError:
-            seconds = math.nan
-        if not seconds > 0:
-            raise bad_request(f"X-Request-Timeout: seconds above 0 are expected, not {asked[:40]}")
+        asked = "".join(values)
+        seconds = float(asked) if SECONDS.fullmatch(asked) else 0.0
+        if not seconds:
+            raise bad_request(
+                f"X-Request-Timeout: seconds above 0 are expected, such as 2.5, not {asked[:40]}"
+            )
         return min(seconds, self.limits.longest_timeout_seconds)
 
-    async def body(self) -> bytes:
+    async def read(self) -> tuple[bytes, float]:
+        """(the whole body, the moment, by `time.monotonic`, until which its answer is of use).
+
+        Raises Refused as `own_seconds` and `body`.
+        """
+        seconds = self.own_seconds()
+        if seconds is None:
+            # Who names no time is not charged for a slow connection, which has its own bound.
+            content = await self.body()
+            return content, time.monotonic() + self.limits.timeout_seconds
+        until = time.monotonic() + seconds
+        return await self.body(until), until
+
+    async def body(self, until: float | None = None) -> bytes:
         """The whole body.
 
-        Raises Refused for one that is too large (413), too slow (408) or compressed (415).
+        until: the moment (`time.monotonic`) at which its sender gives it up; None where he has not
+        said.
+
+        Raises Refused for one that is too large (413), too slow (408), compressed (415), or that
+        was cut short (400): nothing is answered to half a question.
         """
         # A few kB of a compressed body can be gigabytes.
         encoding = self.header("content-encoding").strip().lower()
@@ -140,30 +171,42 @@ class Request:
             if length <= DROPPED_BODY:
                 await self.drop_body()
             raise too_large(f"a body of {length:,} bytes: at most {most:,} are read")
+        left = None if until is None else max(0.0, until - time.monotonic())
         try:
             if length is not None and length <= SMALL_BODY:
-                return await self.small_body()
-            async with asyncio.timeout(self.limits.body_seconds) as patience:
-                return await self.large_body(patience)
+                return await self.small_body(left)
+            return await self.large_body(length, left)
         except TimeoutError:
-            raise Refused(
-                HTTPStatus.REQUEST_TIMEOUT,
-                f"the body came too slowly: {self.limits.body_seconds:g} s, and a second more for "
-                f"each {self.limits.body_rate:,.0f} bytes, are waited for it",
-            ) from None
+            raise self.too_slow(until) from None
 
-    async def small_body(self) -> bytes:
-        """A body that is taken in one piece. Raises TimeoutError."""
+    def too_slow(self, until: float | None) -> Refused:
+        """408: the body was not there in time."""
+        why = (
+            f"{self.limits.body_seconds:g} s are waited for it, and a second more for each "
+            f"{self.limits.body_rate:,.0f} bytes; less where others need the room"
+        )
+        if until is not None and time.monotonic() >= until:
+            why = "it was not there when the time of X-Request-Timeout was up"
+        return Refused(HTTPStatus.REQUEST_TIMEOUT, f"the body came too slowly: {why}")
+
+    async def small_body(self, left: float | None) -> bytes:
+        """A body that is taken in one piece. left: seconds, by its sender. Raises TimeoutError, and
+        Refused for one that breaks off."""
+        from granian.rsgi import ProtocolClosed, ProtocolError
+
         loop = asyncio.get_running_loop()
         coming = self.protocol()
+        seconds = self.limits.body_seconds
         # By a timer alone: `asyncio.timeout` takes five times as long, and most bodies are there.
-        late = loop.call_later(self.limits.body_seconds, coming.cancel)
+        late = loop.call_later(seconds if left is None else min(seconds, left), coming.cancel)
         try:
             whole: bytes = await coming
             return whole
         except asyncio.CancelledError:
             # By the timer: nothing else gives a request up, until the loop itself ends.
             raise TimeoutError from None
+        except (ProtocolClosed, ProtocolError):
+            raise cut_short() from None
         finally:
             late.cancel()
 
@@ -175,20 +218,40 @@ class Request:
                 async for _ in self.protocol:
                     pass
 
-    async def large_body(self, patience: asyncio.Timeout) -> bytes:
-        """A body of many pieces: each that comes gives it more time. Raises Refused."""
+    async def large_body(self, length: int | None, left: float | None) -> bytes:
+        """A body of many pieces: each that comes gives it more time.
+
+        length: as its headers have it; None of one in chunks. left: seconds, by its sender. Raises
+        Refused and TimeoutError.
+        """
         most = self.limits.body_bytes
-        until = patience.when() or 0.0
-        pieces = []
-        size = 0
-        async for piece in self.protocol:
-            size += len(piece)
-            if size > most:
-                raise too_large(f"a body of more than {most:,} bytes: at most so many are read")
-            pieces.append(piece)
-            # As much time more as a sender of the least speed needs for what has come.
-            patience.reschedule(until + size / self.limits.body_rate)
-        return b"".join(pieces)
+        began = asyncio.get_running_loop().time()
+        last = math.inf if left is None else began + left
+        until = began + self.limits.body_seconds
+        # Not a list of pieces: a chunk may be one byte, and an object of Python takes 40.
+        content = bytearray()
+        empty = 0
+        async with asyncio.timeout_at(min(until, last)) as patience:
+            self.held = self.bodies.begin(patience)
+            async for piece in self.protocol:
+                empty += not piece
+                if len(content) + len(piece) > most:
+                    raise too_large(f"a body of more than {most:,} bytes: at most so many are read")
+                self.bodies.hold(self.held, len(piece))
+                content += piece
+                # As much time more as a sender of the least speed needs for what has come.
+                patience.reschedule(min(until + len(content) / self.limits.body_rate, last))
+        self.bodies.is_whole(self.held)
+        # Granian ends every body by an empty piece, and gives one more for what breaks off: a
+        # connection that is closed, or a chunk that is none.
+        if empty > 1 or (length is not None and len(content) != length):
+            raise cut_short()
+        return bytes(content)
+
+    def release(self) -> None:
+        """Let go of its body: it was answered."""
+        if self.held:
+            self.bodies.release(self.held)
 
     async def answer(self, answer: Answer, *, is_last: bool) -> None:
         """Send the answer; `is_last`: and close the connection."""
@@ -214,3 +277,8 @@ class Request:
             with contextlib.suppress(closed):
                 async for piece in pieces:
                     await transport.send_bytes(piece)
+
+
+def cut_short() -> Refused:
+    """400: the connection, or the encoding of a body, ended before the body did."""
+    return bad_request("the body was cut short: it ended before its headers or chunks say")

@@ -42,7 +42,8 @@ def too_busy(seconds: int) -> Refused:
     return Refused(HTTPStatus.TOO_MANY_REQUESTS, why, (("retry-after", str(seconds)),))
 
 
-def too_late(seconds: float) -> Refused:
+def too_late() -> Refused:
     """504: the request waited until its deadline, and its work was dropped."""
-    why = f"no answer within {seconds:.3g} s: the server is busy, and the request was dropped"
+    why = "no answer in the time that the request may take, and its work was dropped. A header "
+    why += "X-Request-Timeout asks for more seconds"
     return Refused(HTTPStatus.GATEWAY_TIMEOUT, why)
