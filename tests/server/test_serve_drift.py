@@ -67,3 +67,23 @@ def ask(served: Served, texts: list[str]) -> None:
         assert reply.status == 200
         # Windows move as often as somebody looks.
         time.sleep(0.15)
+
+
+def test_two_models_of_one_artifact_drift_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_runtime(tmp_path / "site", monkeypatch)
+    chance = random.Random(0)
+    artifact = write_artifact(tmp_path / "model", 1.0, chance.choices(TEXTS, k=1000))
+    with serving(tmp_path / "served", f"towns={artifact}", f"idle={artifact}") as served:
+        for _ in range(15):
+            inputs = {"inputs": ["Ada"] * 50}
+            assert served.ask("POST", "/predict/towns", inputs).status == 200
+        told = served.event("drift")
+        assert told["model"] == "towns"
+        figures = served.ask("GET", "/metrics").body.decode()
+        alarms = [
+            line for line in figures.splitlines() if line.startswith("limbeck_drift_alarms_total")
+        ]
+        by_model = {line.split('model="')[1].split('"')[0]: line.split()[-1] for line in alarms}
+        assert by_model["idle"] == "0.0" and float(by_model["towns"]) >= 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.core import registry
-from limbeck.core.files import MOST_TEXT_BYTES, file_digest, read_json, write_json
+from limbeck.core.files import MOST_TEXT_BYTES, file_digest, read_json, require_file, write_json
 from limbeck.core.terminal.shell import command
 
 MANIFEST = "manifest.json"
@@ -22,6 +22,7 @@ GOLDEN = "golden.safetensors"
 SCHEMA = 1
 # Of one file, 16 GiB: a sparse terabyte would be hashed for ten minutes before it is refused.
 MOST_FILE_BYTES = 16 << 30
+COPIED_BYTES = 1 << 20  # at a time
 TEXT_SUFFIXES = (".json", ".yaml", ".md", ".txt")
 # The manifest's key for the packages of others without which the artifact cannot be opened; it is
 # there only where there are some.
@@ -103,6 +104,26 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     for name, digest in manifest["files"].items():
         _check_file(folder, name, digest)
     return manifest
+
+
+def copy_artifact(folder: Path, target: Path) -> None:
+    """Copy what the manifest of an artifact lists, and nothing else that lies in the folder.
+
+    A link is copied as the file that it leads to. The copy is to be checked (`checked_manifest`): a
+    file may change while it is read.
+
+    Raises FileExistsError for a target that is there, and OSError where there is no room.
+    """
+    names = [MANIFEST, *read_json(folder / MANIFEST)["files"]]
+    target.mkdir(parents=True)
+    for name in names:
+        require_file(folder / name)
+        with open(folder / name, "rb") as source, open(target / name, "wb") as copy:
+            # What was checked may be something else by now, such as a device.
+            left = os.fstat(source.fileno()).st_size
+            while left > 0 and (piece := source.read(min(left, COPIED_BYTES))):
+                copy.write(piece)
+                left -= len(piece)
 
 
 def refuse_artifact(folder: Path, verb: str) -> None:

@@ -12,6 +12,7 @@ broken, or that kills what opens it, changes nothing.
 """
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from limbeck.server.candidates import seen
 from limbeck.server.drifting import seen_of
 from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
-from limbeck.server.processes.task import verifying
+from limbeck.server.processes.task import BROKEN, verifying
 from limbeck.server.requests.asked import json_of
 from limbeck.server.requests.http import Answer, Request, json_answer
 from limbeck.server.requests.refusals import Refused, bad_request
@@ -46,6 +47,9 @@ class Admin:
     def __init__(self, settings: Settings, folder: Path, board: Board) -> None:
         self.settings = settings
         self.shelf = Shelf(folder)
+        # Read now: without its folder a server still tells what it serves.
+        with contextlib.suppress(FileNotFoundError):
+            self.shelf.plan()
         self.board = board
 
     def told(self) -> dict[str, Any]:
@@ -69,7 +73,7 @@ class Admin:
         """(name, version, what was seen of its requests) of each model that answers."""
         models = self.shelf.plan().models
         return [
-            (name, each.live, seen_of(self.shelf.folder, each.live))
+            (name, each.live, seen_of(self.shelf.folder, name, each.live))
             for name, each in models.items()
         ]
 
@@ -122,6 +126,10 @@ class Admin:
             stderr=asyncio.subprocess.PIPE,
         )
         told, why = await process.communicate()
+        if process.returncode == BROKEN:
+            logs.log("artifact not taken up", logs.ERROR, folder=folder, why=why.decode()[-1000:])
+            full = "nothing was changed: the server's disk is full, or its folder is gone"
+            raise Refused(HTTPStatus.INSUFFICIENT_STORAGE, full)
         if process.returncode:
             logs.log("refused artifact", logs.WARNING, folder=folder, why=why.decode()[-1000:])
             # The reason names paths of this machine, and is for its log.

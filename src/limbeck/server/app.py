@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from limbeck.core.files import is_disk_full
 from limbeck.server import logs
 from limbeck.server.admin import Admin
 from limbeck.server.candidates import Shadow
@@ -149,6 +150,9 @@ class Application:
         except Refused as error:
             # A sentence, and nothing of what was sent or of this machine.
             return openai_refusal(error) if is_openai(request.path) else refusal(error)
+        except OSError as error:
+            logs.log("disk", logs.ERROR, id=request.id, why=str(error))
+            return refusal(own_trouble(error))
 
     async def live(self, request: Request) -> Answer:
         """The process runs."""
@@ -257,6 +261,15 @@ class Application:
         self.meters.count_rows(model.name, version.name, len(answers), abstained)
         if model.candidate:
             self.shadow.see(model, version, inputs, answers)
+
+
+def own_trouble(error: OSError) -> Refused:
+    """What the system refuses the server, as a refusal: nothing of it is the request's fault."""
+    if is_disk_full(error):
+        why = "the server's disk is full: nothing was changed. Make room there, and try again"
+        return Refused(HTTPStatus.INSUFFICIENT_STORAGE, why)
+    why = "the server cannot read or write its own files: its log says why"
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, why)
 
 
 def answers_of(version: Version, inputs: list[Any]) -> Iterator[list[dict[str, Any]] | None]:

@@ -105,14 +105,15 @@ def name_of(look: Look, statistic: str) -> str:
     return f"{statistic} of {look.size:,} requests against {look.against}"
 
 
-def path_of(folder: Path, version: str) -> Path:
-    """Where a server's folder has the counts of a version."""
-    return folder / "drift" / f"{version}.counts"
+def path_of(folder: Path, model: str, version: str) -> Path:
+    """Where a server's folder has the counts of a version, as it answers for a model."""
+    # Two models may be of one artifact, and what one of them is asked is no concern of the other.
+    return folder / "drift" / model / f"{version}.counts"
 
 
-def seen_of(folder: Path, version: str) -> dict[str, Any]:
-    """What was seen of a version; nothing where nothing was yet."""
-    path = path_of(folder, version).with_suffix(".json")
+def seen_of(folder: Path, model: str, version: str) -> dict[str, Any]:
+    """What was seen of a model's version; nothing where nothing was yet."""
+    path = path_of(folder, model, version).with_suffix(".json")
     if not path.is_file():
         return {}
     seen: dict[str, Any] = json.loads(path.read_bytes())

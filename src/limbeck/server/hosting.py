@@ -6,8 +6,8 @@ answer is of one version.
 """
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -86,6 +86,13 @@ class Models:
         self.by_name = by_name
         self.generation = generation
 
+    def versions(self) -> Iterator[tuple[str, str]]:
+        """(model, version) of each that may answer."""
+        for name, model in self.by_name.items():
+            for version in (model.live, model.previous, model.candidate):
+                if version is not None:
+                    yield name, version.name
+
     def model(self, name: str | None) -> Model:
         """The model of a name; without a name the only one. Raises Refused where there is none."""
         # Who serves one model need not name it.
@@ -101,6 +108,9 @@ class Models:
         return self.by_name[name]
 
 
+Versions = Mapping[tuple[str, str], Version]
+
+
 class Opener:
     """Opens versions, and keeps those that are open."""
 
@@ -109,22 +119,23 @@ class Opener:
         self.shelf = shelf
         # The worker's, among all.
         self.row = row
-        self.versions: dict[str, Version] = {}
+        # By model and version: two models of one artifact count for themselves.
+        self.versions: dict[tuple[str, str], Version] = {}
 
     def models(self, plan: Plan) -> Models:
-        """The models of a plan, each version open. Raises ValueError where one cannot be."""
-        opened: dict[str, Version] = {}
+        """The models of a plan, each version open. Raises ValueError where one cannot be, and
+        OSError where there is no room for its counts."""
+        opened: dict[tuple[str, str], Version] = {}
         by_name = {}
         for place, (name, standing) in enumerate(plan.models.items()):
-            # Models may share a version: it is opened once.
             for version in standing.versions:
-                opened[version] = opened.get(version) or self.version(version)
+                opened[name, version] = self.version(name, version, opened)
             by_name[name] = Model(
                 name=name,
                 place=place,
-                live=opened[standing.live],
-                previous=opened.get(standing.previous or ""),
-                candidate=opened.get(standing.candidate or ""),
+                live=opened[name, standing.live],
+                previous=opened.get((name, standing.previous or "")),
+                candidate=opened.get((name, standing.candidate or "")),
                 share=standing.share,
                 bounds=standing.bounds,
             )
@@ -132,15 +143,20 @@ class Opener:
         self.versions = opened
         return Models(by_name, plan.generation)
 
-    def version(self, name: str) -> Version:
-        """A version, checked and ready. Raises ValueError where it is broken."""
-        known = self.versions.get(name)
-        if known:
-            return known
+    def version(self, model: str, name: str, opened: Versions) -> Version:
+        """A version of a model, checked and ready. Raises ValueError where it is broken."""
+        known = {**self.versions, **opened}
+        if (model, name) in known:
+            return known[model, name]
+        # Of another model, whose artifact is the same: it is opened once.
+        same = next((each for (_, version), each in known.items() if version == name), None)
         settings = self.settings
+        counts = path_of(self.shelf.folder, model, name)
+        if same is not None:
+            drift = Drift(same.predictor, counts, self.row, settings.workers)
+            return replace(same, drift=drift)
         path = self.shelf.path(name)
         predictor = load(path, runtime=settings.runtime, threads=settings.threads)
-        counts = path_of(self.shelf.folder, name)
         drift = Drift(predictor, counts, self.row, settings.workers)
         writer = text_model_of(predictor, settings.threads)
         return Version(name, predictor, interface_of(predictor), drift, writer)

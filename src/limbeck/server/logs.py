@@ -1,5 +1,6 @@
 """The server's log: a line of JSON for each event, on standard error, for a collector to read."""
 
+import contextlib
 import json
 import os
 import sys
@@ -15,4 +16,6 @@ def log(event: str, level: str = INFO, **fields: Any) -> None:
     line = {"time": round(time.time(), 3), "level": level, "event": event, "pid": os.getpid()}
     # In one call: lines of several processes do not mix.
     text = json.dumps(line | fields, ensure_ascii=True, default=str)
-    os.write(sys.stderr.fileno(), f"{text}\n".encode())
+    # A log that cannot be written, on a full disk or to a reader that is gone, stops nobody.
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{text}\n".encode())

@@ -52,6 +52,14 @@ class Meters:
         # This worker's counts, by model and version.
         self.known: dict[tuple[str, str], memoryview] = {}
 
+    def open(self, versions: Iterable[tuple[str, str]]) -> None:
+        """Make room for the counts of each (model, version). Raises OSError where there is none.
+
+        Once there is, to count takes nothing of the disk: a request never fails for it.
+        """
+        for model, version in versions:
+            self.own(model, version)
+
     def own(self, model: str, version: str) -> memoryview:
         """This worker's counts of a version of a model."""
         found = self.known.get((model, version))

@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel
 
-from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest
+from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest, copy_artifact
 from limbeck.core.files import file_digest, write_bytes
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Candidate, Hosted
@@ -92,12 +92,20 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # What was read last.
+        self.known: Plan | None = None
         self.lock = FileLock(folder / "plan.lock")
         (folder / ARTIFACTS).mkdir(exist_ok=True)
 
     def plan(self) -> Plan:
-        """The plan as it is now."""
-        return Plan.model_validate_json((self.folder / PLAN).read_bytes())
+        """The plan as it is now; the last one that was read, where the folder is gone. Raises
+        FileNotFoundError where there was none."""
+        try:
+            self.known = Plan.model_validate_json((self.folder / PLAN).read_bytes())
+        except FileNotFoundError:
+            if self.known is None:
+                raise
+        return self.known
 
     def write(self, plan: Plan) -> None:
         """Make a plan the one to follow."""
@@ -161,9 +169,9 @@ class Shelf:
         target = self.path(version)
         # Under another name until it is whole: a worker may look for it at any moment.
         unfinished = target.with_name(f"{version}.{os.getpid()}.tmp")
-        shutil.copytree(folder, unfinished)
-        # It may have been written to meanwhile.
         try:
+            copy_artifact(folder, unfinished)
+            # It may have been written to meanwhile.
             checked_manifest(unfinished)
             if file_digest(unfinished / MANIFEST)[:DIGITS] != version:
                 raise BrokenArtifact(f"{folder}: it was changed while it was read. Try again")
@@ -177,6 +185,11 @@ class Shelf:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return version
+
+    def remove_unfinished(self) -> None:
+        """Remove what this process has begun to copy."""
+        for path in (self.folder / ARTIFACTS).glob(f"*.{os.getpid()}.tmp"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def standing_of(hosted: Hosted, version_of: Callable[[Path], str]) -> Standing:

@@ -108,6 +108,8 @@ class Settings(Strict):
       proxy's in front of it): a request by another name is refused (`requests.hosts`).
     - `tracing`: the address of a collector of OpenTelemetry (OTLP over HTTP), which gets a span for
       each request.
+    - `verify_seconds`: the most that a new artifact may take until it is open and has replayed its
+      golden inputs.
     - `drain_seconds`: the most that requests under way may take once the server is to stop.
     """
 
@@ -121,6 +123,7 @@ class Settings(Strict):
     tokens: Path | None = None
     hosts: list[Annotated[str, Field(pattern=HOST)]] = []
     tracing: str | None = None
+    verify_seconds: Annotated[float, Field(gt=0)] = 120.0
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     limits: Limits = Limits()
     logs: Logs = Logs()

@@ -22,7 +22,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import limbeck
-from limbeck.artifact.manifest import checked_manifest
+from limbeck.artifact.manifest import checked_manifest, copy_artifact
 from limbeck.core.files import write_bytes
 from limbeck.server.deploy import rootfs
 from limbeck.server.settings import Settings
@@ -50,7 +50,7 @@ def write(settings: Settings, folder: Path) -> list[Path]:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(Path(limbeck.__file__).parent, folder / "limbeck", ignore=ignored)
     for name, hosted in settings.models.items():
-        shutil.copytree(hosted.folder, folder / "models" / name)
+        copy_artifact(hosted.folder, folder / "models" / name)
     shutil.copy(rootfs.__file__, folder)
     # 2. What is written.
     write_bytes(folder / "requirements.txt", "".join(f"{each}\n" for each in pinned()).encode())

@@ -22,7 +22,7 @@ ROW = FIELDS + MODELS * OF_MODEL
 # Numbers that all write, in pairs: a key, and when the token of that key may ask again.
 PAIRS = 4096
 SHARED = 2 * PAIRS
-BEGAN = 1  # the last number of the file
+END = 2  # the last numbers of the file: how often tokens were read anew, and when it all began
 BYTES = 8  # of a number
 
 
@@ -39,10 +39,12 @@ class Board:
             content = mmap.mmap(file.fileno(), 0)
         # Numbers of a memoryview are read and written in a tenth of numpy's time.
         numbers = memoryview(content).cast("q")
-        self.rows = numbers[: -SHARED - BEGAN]
-        self.shared = numbers[-SHARED - BEGAN : -BEGAN]
+        self.rows = numbers[: -SHARED - END]
+        self.shared = numbers[-SHARED - END : -END]
+        # By the supervisor, which alone writes it; workers read the file where it has risen.
+        self.token_reads = numbers[-END : 1 - END]
         # When the server began, in nanoseconds since 1970: no worker has lived as long.
-        self.began = numbers[-BEGAN]
+        self.began = numbers[-1]
         self.row = row
         self.own = self.rows[row * ROW : (row + 1) * ROW]
 
@@ -50,7 +52,7 @@ class Board:
     def create(path: Path, workers: int) -> None:
         """Make the file of so many workers, all zeros. Raises OSError where there is no room."""
         with open(path, "wb") as file:
-            file.seek((workers * ROW + SHARED) * BYTES)
+            file.seek((workers * ROW + SHARED + END - 1) * BYTES)
             # In the byte order in which a memoryview reads it.
             file.write(time.time_ns().to_bytes(BYTES, sys.byteorder))
         reserve(path)

@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.server import logs
-from limbeck.server.plans import Plan, Shelf, standing_of
+from limbeck.server.plans import PLAN, Plan, Shelf, Standing, standing_of
 from limbeck.server.processes.board import READY, Board
+from limbeck.server.processes.folder import own_folder
 from limbeck.server.processes.sockets import let_nobody_in, listening_socket
-from limbeck.server.processes.task import BOARD, MISTAKE, Task, verifying, working
+from limbeck.server.processes.task import BOARD, BROKEN, MISTAKE, Task, verifying, working
 from limbeck.server.requests.access import read_tokens
 from limbeck.server.settings import Settings
 
@@ -48,16 +48,20 @@ class Supervisor:
         settings: of the server.
         reread: gives them anew, at a reload (SIGHUP).
         folder: of its own, for the plan, the versions' files and what workers share.
+        lock: the file descriptor that holds the folder's lock.
 
     Raises:
         ValueError: an artifact or a file of tokens that is none.
         OSError: the address is taken, or is none of this machine's.
     """
 
-    def __init__(self, settings: Settings, reread: Callable[[], Settings], folder: Path) -> None:
+    def __init__(
+        self, settings: Settings, reread: Callable[[], Settings], folder: Path, lock: int
+    ) -> None:
         self.settings = settings
         self.reread = reread
         self.folder = folder
+        self.lock = lock
         self.shelf = Shelf(folder)
         # Copied now: a worker that is started in a month finds what was served from the start.
         models = {
@@ -119,9 +123,21 @@ class Supervisor:
         for row, worker in enumerate(self.workers):
             if worker.process and worker.process.poll() is not None:
                 self.bury(row, worker, now)
-            if worker.process is None and now >= worker.not_before and self.status is None:
+            is_due = worker.process is None and now >= worker.not_before
+            if is_due and self.status is None and self.has_plan():
                 worker.process = self.start(row)
                 worker.began = now
+
+    def has_plan(self) -> bool:
+        """Whether a worker would find what it is to open; without any worker that is the end."""
+        if (self.folder / PLAN).is_file():
+            return True
+        # Those that live answer from memory. Once none does, whoever watches over this process is
+        # to start it anew: connections would else be taken and never answered.
+        if not any(worker.process for worker in self.workers):
+            logs.log("the server's folder is gone", logs.ERROR, folder=self.folder)
+            self.status = BROKEN
+        return False
 
     def bury(self, row: int, worker: Worker, now: float) -> None:
         """Note that a worker has died; before any was ready, a mistake of the user's ends all."""
@@ -157,7 +173,8 @@ class Supervisor:
         process = subprocess.Popen(
             working(),
             stdin=subprocess.PIPE,
-            pass_fds=[self.socket.fileno()],
+            # It holds the folder's lock as long as it lives.
+            pass_fds=[self.socket.fileno(), self.lock],
         )
         assert process.stdin is not None
         # Not as arguments, which every user of the machine can read.
@@ -166,17 +183,36 @@ class Supervisor:
         return process
 
     def reload(self) -> None:
-        """Read settings and artifacts anew; where one is broken, all goes on as it was."""
+        """Read tokens, settings and artifacts anew; what is broken stays as it was."""
+        # Apart from all else, and first: who is to be shut out does not wait for artifacts, and is
+        # let in by none that is broken.
+        self.reread_tokens()
         try:
             settings = self.reread()
+            if settings.tokens != self.settings.tokens:
+                why = "another file of tokens takes a new start"
+                logs.log("tokens are read where they were", logs.WARNING, why=why)
             standing = {
                 name: standing_of(each, self.verified) for name, each in settings.models.items()
             }
-            if settings.tokens:
-                read_tokens(settings.tokens)
+            self.follow(standing)
         except (ValueError, OSError) as error:
             logs.log("reload refused", logs.ERROR, why=str(error))
+
+    def reread_tokens(self) -> None:
+        """Have the workers read the file of tokens anew, where it is one."""
+        if self.settings.tokens is None:
             return
+        try:
+            read_tokens(self.settings.tokens)
+        except (ValueError, OSError) as error:
+            why = f"{self.settings.tokens}: {error}" if isinstance(error, OSError) else str(error)
+            logs.log("tokens refused: those of before are let in", logs.ERROR, why=why)
+            return
+        self.board.token_reads[0] += 1
+
+    def follow(self, standing: dict[str, Standing]) -> None:
+        """Make the models of the settings the plan. Raises OSError where it cannot be written."""
         with self.shelf.changed() as models:
             for name, new in standing.items():
                 old = models.get(name)
@@ -219,7 +255,7 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
 
     Raises ValueError and OSError as `Supervisor` does.
     """
-    with tempfile.TemporaryDirectory(prefix="limbeck-serve-") as folder:
-        supervisor = Supervisor(settings, reread, Path(folder))
+    with own_folder() as (folder, lock):
+        supervisor = Supervisor(settings, reread, folder, lock)
         print(f"limbeck: listening at {supervisor.address}", flush=True)
         return supervisor.run()

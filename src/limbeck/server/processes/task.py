@@ -11,8 +11,10 @@ from limbeck.server.settings import Settings
 # In the server's folder: the workers' shared numbers, and the files of their meters.
 BOARD = "board"
 METERS = "meters"
-# The exit status of a process that cannot do what it was told, and has said why.
+# The exit status of a process that cannot do what it was told, and has said why; and where that is
+# no fault of what it was told, but of the machine, such as a full disk.
 MISTAKE = 2
+BROKEN = 3
 
 
 class Task(BaseModel):
@@ -39,5 +41,6 @@ def verifying(folder: Path, own: Path, settings: Settings) -> list[str]:
 
     folder: the artifact's. own: the server's.
     """
-    command = [sys.executable, "-m", "limbeck.server.processes.verify", str(folder), str(own)]
+    command = [sys.executable, "-m", "limbeck.server.processes.verify"]
+    command += [str(folder), str(own), str(settings.verify_seconds)]
     return command + ([settings.runtime] if settings.runtime else [])

@@ -68,13 +68,19 @@ class Worker:
         self.models = Models({}, 0)
         # When drift was looked for.
         self.looked = 0.0
+        # How often the supervisor had tokens read anew, when this worker last did.
+        self.token_reads = 0
+        # Why it cannot follow, so that it is said once.
+        self.trouble = ""
         # Of the plan that is followed.
         self.stamp = (0, 0)
 
     def open(self) -> None:
-        """Open the models. Raises ValueError where one cannot be."""
+        """Open the models. Raises ValueError where one cannot be, OSError without room for its
+        counts."""
         self.stamp = self.shelf.stamp()
         self.models = self.opener.models(self.shelf.plan())
+        self.meters.open(self.models.versions())
         # A graph is read, optimised and laid out anew: half of that is free by now.
         release_freed_memory()
         # What is open stays: a collection that looked at all of it took 150 ms beside a body of
@@ -101,7 +107,7 @@ class Worker:
         while not stop.is_set() and not serving.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
-            await self.follow(app)
+            await self.follow_if_possible(app)
             # The supervisor was killed: nobody else would ever end this process.
             if os.getppid() != self.task.parent:
                 stop.set()
@@ -121,11 +127,35 @@ class Worker:
     def access(self) -> Access:
         """Who may ask. Raises ValueError for a file of tokens that is none."""
         path = self.settings.tokens
+        # Before the file: what changes while it is read is read again.
+        self.token_reads = self.board.token_reads[0]
         tokens = read_tokens(path) if path else None
         return Access(tokens, self.settings.limits, self.board)
 
+    async def follow_if_possible(self, app: Application) -> None:
+        """Follow what is wanted; without room on the disk, or without the server's folder, the
+        models that are open go on answering."""
+        self.follow_tokens(app)
+        try:
+            await self.follow(app)
+            trouble = ""
+        except OSError as error:
+            trouble = str(error)
+        if trouble and trouble != self.trouble:
+            logs.log("goes on as it is", logs.ERROR, why=trouble)
+        self.trouble = trouble
+
+    def follow_tokens(self, app: Application) -> None:
+        """Let in those of the file of tokens, where the supervisor has found that it changed."""
+        if self.board.token_reads[0] == self.token_reads:
+            return
+        try:
+            app.access = self.access()
+        except (ValueError, OSError) as error:
+            logs.log("tokens refused: those of before are let in", logs.ERROR, why=str(error))
+
     async def follow(self, app: Application) -> None:
-        """Take up the plan where it has changed, and judge candidates."""
+        """Take up the plan where it has changed, and judge candidates. Raises OSError."""
         stamp = self.shelf.stamp()
         if stamp != self.stamp:
             await self.take_up(app)
@@ -143,7 +173,7 @@ class Worker:
         plan = self.shelf.plan()
         try:
             models = await asyncio.to_thread(self.opener.models, plan)
-            access = self.access()
+            self.meters.open(models.versions())
         except (ValueError, OSError) as error:
             self.board.own[FAILED] = plan.generation
             logs.log("reload failed", logs.ERROR, generation=plan.generation, why=str(error))
@@ -152,7 +182,6 @@ class Worker:
         candidates.forget(self.board)
         # Between two requests, for nothing else runs in the loop: all of them at once.
         self.models = app.models = models
-        app.access = access
         self.board.own[GENERATION] = plan.generation
         versions = {name: model.live.name for name, model in models.by_name.items()}
         logs.log("reloaded", generation=plan.generation, models=versions)

@@ -192,7 +192,7 @@ class Request:
     async def small_body(self, left: float | None) -> bytes:
         """A body that is taken in one piece. left: seconds, by its sender. Raises TimeoutError, and
         Refused for one that breaks off."""
-        from granian.rsgi import ProtocolClosed, ProtocolError
+        from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
         loop = asyncio.get_running_loop()
         coming = self.protocol()
@@ -205,7 +205,7 @@ class Request:
         except asyncio.CancelledError:
             # By the timer: nothing else gives a request up, until the loop itself ends.
             raise TimeoutError from None
-        except (ProtocolClosed, ProtocolError):
+        except (RSGIProtocolClosed, RSGIProtocolError):
             raise cut_short() from None
         finally:
             late.cancel()
