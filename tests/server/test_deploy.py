@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made import install_products, write_model
 from served import TEXT, install_runtime, probability, serving, write_artifact
 
 from limbeck.cli.main import exit_status
 from limbeck.server.deploy import rootfs
-from limbeck.server.deploy.folder import pinned
+from limbeck.server.deploy.folder import burst_mb, name_of, pinned
 from limbeck.server.settings import Settings, read_settings
 
 for package in ("granian", "orjson", "prometheus_client", "python_multipart"):
@@ -23,6 +24,7 @@ for package in ("granian", "orjson", "prometheus_client", "python_multipart"):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install_runtime(tmp_path / "site", monkeypatch)
+    install_products(tmp_path / "products", monkeypatch)
     artifact = write_artifact(tmp_path / "model")
     out = tmp_path / "deploy"
     assert (
@@ -66,6 +68,31 @@ def test_kubernetes_is_told_names_that_it_takes(folder: Path) -> None:
     assert container["resources"]["requests"]["cpu"] == "2"
     (kserve,) = yaml.safe_load_all((folder / "inference-service.yaml").read_text())
     assert kserve["kind"] == "InferenceService"
+
+
+def test_its_memory_holds_the_largest_requests(folder: Path, tmp_path: Path) -> None:
+    (deployment, *_) = yaml.safe_load_all((folder / "kubernetes.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    most = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    least = int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+    # 64 MB of bodies, each of which is held three times.
+    assert most >= 1.5 * least + 3 * 64 - 1
+    artifact = write_model(tmp_path / "images", "image-classification")
+    told = {"workers": 2, "port": 0}
+    images = read_settings(None, [f"digits={artifact}"], told)
+    # A WebP of 16 million pixels takes 428 MB while it is unpacked, in each worker.
+    assert burst_mb(images) > 3 * 64 + 2 * 428
+
+
+def test_kubernetes_takes_any_names(folder: Path) -> None:
+    many = [f"model-number-{number}" for number in range(12)]
+    names = {name_of(many), name_of(many[:11]), name_of(["7B"]), name_of(["_"]), name_of(["ab_"])}
+    assert len(names) == 5
+    for name in names:
+        # What is made of it has seven characters more.
+        assert re.fullmatch("[a-z][a-z0-9-]{0,54}[a-z0-9]", name), name
+    # Without a token nobody reads the metrics: a scraper that is told to would be refused.
+    assert "prometheus.io/scrape" not in (folder / "kubernetes.yaml").read_text()
 
 
 @pytest.mark.services

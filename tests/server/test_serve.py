@@ -148,15 +148,22 @@ def test_with_tokens_any_name_may_be_asked_by(tmp_path: Path, artifact: Path) ->
         assert served.ask("POST", "/predict", {"text": TEXT}, **elsewhere, **key).status == 200
 
 
-def test_a_request_has_an_id_and_a_log_no_text(served: Served) -> None:
-    assert served.ask("POST", "/predict", {"text": TEXT}, x_request_id="mine").headers[
-        "x-request-id"
-    ] == ("mine")
-    first = served.predict(text=TEXT).headers["x-request-id"]
-    assert first != served.predict(text=TEXT).headers["x-request-id"]
-    served.ask("POST", "/predict", {"text": TEXT}, x_request_timeout="0.000001")
-    assert served.event("request")["status"] == 504
-    assert TEXT not in served.log.read_text()
+def test_a_request_has_an_id_and_a_log_no_text(tmp_path: Path, artifact: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text("logs: {requests: true}\n")
+    with serving(tmp_path / "served", str(artifact), "--config", str(config)) as served:
+        mine = served.ask("POST", "/predict", {"text": TEXT}, x_request_id="mine")
+        assert mine.headers["x-request-id"] == "mine"
+        first = served.predict(text=TEXT).headers["x-request-id"]
+        assert first != served.predict(text=TEXT).headers["x-request-id"]
+        late = served.ask("POST", "/predict", {"text": TEXT}, x_request_timeout="0.000001")
+        assert late.status in (408, 504)
+        until = time.monotonic() + 10
+        while len(told := [each for each in served.events() if each["event"] == "request"]) < 4:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert [each["status"] for each in told] == [200, 200, 200, late.status]
+        assert TEXT not in served.log.read_text()
 
 
 def exchange(port: int, content: bytes, seconds: float = 5.0) -> bytes:

@@ -5,9 +5,11 @@ begin anew when the plan changes.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from limbeck.core.foreign import told_as
 from limbeck.server.engine import Engine
@@ -19,6 +21,8 @@ from limbeck.server.processes.board import MODELS, OF_MODEL, ROW, Board, place_o
 ROWS, SAME, BROKEN, LIVE_NS, CANDIDATE_NS = range(5)
 # Requests that wait to be scored; more are left out, for a candidate may never delay an answer.
 MOST_WAITING = 32
+# Of the images of one of them: they are kept until they are scored.
+MOST_IMAGE_BYTES = 4 << 20
 # What is shown beside a decision, and is none.
 NO_DECISION = ("probability", "probabilities", "confidence", "embeddings")
 DIGITS = 2
@@ -38,7 +42,8 @@ class Shadow:
         # With a share the candidate has answered some rows: then the live one is scored on these.
         other = model.candidate if version is model.live else model.live
         # Left out rather than put off: what is scored late would be scored on a busy machine.
-        if other is None or self.engine.spare_jobs >= MOST_WAITING:
+        is_full = self.engine.spare_jobs >= MOST_WAITING
+        if other is None or is_full or image_bytes(inputs) > MOST_IMAGE_BYTES:
             return
         kind = f"{model.live.name} beside {model.candidate and model.candidate.name}"
         self.engine.compute_later(self.steps(model, version, inputs, answers), kind)
@@ -134,6 +139,18 @@ def verdict(model: Model, counts: Seen) -> tuple[str, str] | None:
         return None
     why = f"it agrees on {counts.agreement:.4f} of {counts.rows:,} rows"
     return "promote", f"{why}, and takes {counts.slowdown:.2f} times as long"
+
+
+def image_bytes(inputs: Sequence[Any]) -> int:
+    """What the images among some inputs take: files, or pixels of a row."""
+    total = 0
+    for each in inputs:
+        image = each.get("image") if isinstance(each, dict) else each
+        if isinstance(image, bytes):
+            total += len(image)
+        elif isinstance(image, np.ndarray):
+            total += image.nbytes
+    return total
 
 
 def decision_of(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Limits(Strict):
       answered (one that does counts from its headers);
       `longest_timeout_seconds`: the most that one may name.
     - `rows`: of one request. `text_characters`: of one text.
+    - `image_pixels`: of one image. To unpack it takes up to 28 bytes for each.
     - `rate`: requests a second of one token, and `burst`: how many may come at once; no bound where
       `rate` is left out.
     """
@@ -52,6 +53,7 @@ class Limits(Strict):
     longest_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     rows: Annotated[int, Field(ge=1)] = 256
     text_characters: Annotated[int, Field(ge=1)] = 1_000_000
+    image_pixels: Annotated[int, Field(ge=1)] = 16_000_000
     rate: Annotated[float, Field(gt=0)] | None = None
     burst: Annotated[int, Field(ge=1)] = 10
 

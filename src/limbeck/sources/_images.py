@@ -49,7 +49,7 @@ UNREADABLE = (
 BOMB_BYTES = 64 << 20
 BOMB_RATIO = 200
 TOO_LARGE = (
-    f"more than {{:,}} pixels, or {BOMB_RATIO} times as many bytes as the file has: a "
+    f"more than {{:,}} pixels, or more than {BOMB_RATIO // 4} for each byte of the file: a "
     "decompression bomb by all signs. Make the image smaller"
 )
 
@@ -94,6 +94,14 @@ def decode(
         picture = _first_frame(file, done)
         flat = of_8_bits(picture, ground, done)
         return np.asarray(fitted(flat, mode, size))
+
+
+def bound_pixels(most: int) -> None:
+    """Have this process refuse images of more pixels, by their heads, before they are unpacked."""
+    import PIL.Image as pillow
+
+    # A setting of the whole module, which is 89 million by itself: 2 GB of memory for one picture.
+    pillow.MAX_IMAGE_PIXELS = most
 
 
 @cache

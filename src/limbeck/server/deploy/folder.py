@@ -14,6 +14,7 @@ The server keeps no state beside the plan of its models: replicas are how it out
 
 import re
 import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import limbeck
 from limbeck.artifact.manifest import checked_manifest, copy_artifact
-from limbeck.core.files import write_bytes
+from limbeck.core import registry
+from limbeck.core.files import digest, write_bytes
 from limbeck.server.deploy import rootfs
 from limbeck.server.settings import Settings
+from limbeck.server.v2.rows import MOST_PIXEL_BYTES
 
 PORT = 8000
 TOKENS = "/run/secrets/limbeck/tokens"
 # Beside three times the artifacts' bytes: what Python and the runtime take.
 LEAST_MEMORY_MB = 200
+# What the largest pictures take while they are unpacked, measured of each format (a WebP with
+# transparency takes most), and the pixels that a request of the Open Inference Protocol may hold.
+PIXEL_BYTES = 28
+MOST_PIXELS_MB = MOST_PIXEL_BYTES / 1e6
+# A body is held as it came, as what its JSON says, and as what is made of that.
+BODY_COPIES = 3
+# What Kubernetes takes for the name of a service is 63 characters; what follows ours has 7.
+MOST_NAME = 50
 TEMPLATES = ("Containerfile", "kubernetes.yaml", "inference-service.yaml")
 # `name[extra]>=1; extra == "serve"`
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
@@ -84,15 +95,43 @@ def facts_of(settings: Settings, folder: Path) -> dict[str, Any]:
     # Each worker opens the models by itself.
     memory_mb = settings.workers * (LEAST_MEMORY_MB + 3 * model_mb)
     return {
-        "name": "-".join(re.sub("[^a-z0-9]+", "-", each.lower()) for each in settings.models),
+        "name": name_of(list(settings.models)),
         "port": PORT,
         "tokens": TOKENS,
         "cores": settings.workers * settings.threads,
         "memory_mb": round(memory_mb),
-        "most_memory_mb": round(1.5 * memory_mb),
+        "most_memory_mb": round(1.5 * memory_mb + burst_mb(settings)),
         # Longer than a request may take, and than the server waits for those under way.
         "grace_seconds": round(settings.drain_seconds + 10),
     }
+
+
+def burst_mb(settings: Settings) -> float:
+    """What the largest requests that are let in may take at once: whoever sends them must not have
+    the container ended."""
+    limits = settings.limits
+    most = BODY_COPIES * max(limits.bodies_bytes, settings.workers * limits.body_bytes) / 1e6
+    if any(reads_images(hosted.folder) for hosted in settings.models.values()):
+        # A worker unpacks one picture at a time.
+        most += settings.workers * (PIXEL_BYTES * limits.image_pixels / 1e6 + MOST_PIXELS_MB)
+    return most
+
+
+def reads_images(artifact: Path) -> bool:
+    """Whether the artifact's task reads images."""
+    task = registry.load("tasks", checked_manifest(artifact)["task"])
+    return "pixel_values" in task.input_names
+
+
+def name_of(models: Sequence[str]) -> str:
+    """A name of the models for Kubernetes: letters, digits, dashes, a letter first (RFC 1035)."""
+    name = "-".join(re.sub("[^a-z0-9]+", "-", each.lower()) for each in models).strip("-")
+    if not name[:1].isalpha():
+        name = f"model-{name}".strip("-")
+    if len(name) <= MOST_NAME:
+        return name
+    # Two sets of models that begin alike have two names.
+    return f"{name[: MOST_NAME - 9].rstrip('-')}-{digest(list(models))[:8]}"
 
 
 def pinned() -> list[str]:

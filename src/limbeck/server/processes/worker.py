@@ -27,6 +27,7 @@ from limbeck.server.processes.board import FAILED, GENERATION, PROCESS, READY, B
 from limbeck.server.processes.sockets import BACKLOG
 from limbeck.server.processes.task import BOARD, METERS, MISTAKE, Task
 from limbeck.server.requests.access import Access, read_tokens
+from limbeck.sources._images import bound_pixels
 
 # Connections that one worker holds open at once; each takes about 20 kB.
 MOST_CONNECTIONS = 20_000
@@ -78,6 +79,7 @@ class Worker:
     def open(self) -> None:
         """Open the models. Raises ValueError where one cannot be, OSError without room for its
         counts."""
+        bound_pixels(self.settings.limits.image_pixels)
         self.stamp = self.shelf.stamp()
         self.models = self.opener.models(self.shelf.plan())
         self.meters.open(self.models.versions())

@@ -23,6 +23,10 @@ from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
 from limbeck.tasks.types import Array, Names, Rows
 
+# Of one sentence. A model reads some hundred tokens; a million dots are a million words, each of
+# which takes its time and has its answer.
+MOST_WORDS = 10_000
+
 
 class WordsInput(TokenizedInput):
     """Of a row: `words`, a list. What is made from a text has that `text` too, and the `spans` of
@@ -36,7 +40,8 @@ class WordsInput(TokenizedInput):
         return tuple(row["words"])
 
     def row(self, raw: Any) -> Row:
-        """A row from a text, or from a list of words. Raises ValueError where there is no word."""
+        """A row from a text, or from a list of words. Raises ValueError where there is no word, or
+        more than anybody would tag at once."""
         if isinstance(raw, str):
             if len(raw) > MOST_CHARACTERS:
                 raise ValueError(
@@ -52,12 +57,20 @@ class WordsInput(TokenizedInput):
             raise ValueError(f"a text or a list of words is needed, not {type(raw).__name__}")
         if not row["words"]:
             raise ValueError("a text without a single word has nothing to tag")
+        if len(row["words"]) > MOST_WORDS:
+            raise ValueError(
+                f"more than {MOST_WORDS:,} words, and at most so many are tagged at once. "
+                "Send it a paragraph at a time"
+            )
         return row
 
     def spans(self, text: str) -> list[Span]:
-        """Where the words of a text begin and end, in characters."""
-        found = []
+        """Where the words of a text begin and end, in characters; of one with more than MOST_WORDS
+        the first ones, which are more."""
+        found: list[Span] = []
         for match in word_pattern().finditer(text):
+            if len(found) > MOST_WORDS:
+                break
             start, end = match.span()
             # Without a tokenizer (rows from elsewhere, before there is a model) it stays whole.
             if not self.preprocess or not stretch_pattern().match(match.group()):
@@ -78,7 +91,8 @@ class WordsInput(TokenizedInput):
         labels: Sequence[Array],
     ) -> list[Encoded]:
         """Inputs (T) of each row; `labels` (W)."""
-        sentences = [row["words"] for row in rows]
+        # Of a word of megabytes, such as a line of apostrophes, no more than its tokens need.
+        sentences = [[self.cut(word) for word in row["words"]] for row in rows]
         encoded = []
         for words, read, label in zip(
             sentences, read_words(self.tokenizer, sentences), labels, strict=True
