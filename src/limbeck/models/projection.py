@@ -68,6 +68,12 @@ class Projected:
         bias = None if self.bias is None else self.bias.to(self.dtype)
         return Projected(self.hidden.to(self.dtype), self.weight.to(self.dtype), bias, self.dtype)
 
+    def frozen(self) -> "Projected":
+        """The same, cast, and without gradients wherever its logits are computed."""
+        cast = self.cast()
+        bias = None if cast.bias is None else cast.bias.detach()
+        return Projected(cast.hidden.detach(), cast.weight.detach(), bias, self.dtype)
+
     def of_units(self, units: Tensor) -> Tensor:
         """(U, V) of the units with these numbers."""
         operands = self.cast()
@@ -124,9 +130,9 @@ def projecting_later(
         dtype = x.dtype
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-        # A frozen one is cast once here, not for every piece.
         projected = Projected(x, weight, bias, dtype)
-        waiting.projected = projected if torch.is_grad_enabled() else projected.cast()
+        # A frozen one is cast once here, not for every piece.
+        waiting.projected = projected if torch.is_grad_enabled() else projected.frozen()
         waiting.stand_in = x.new_zeros((len(x), 0, len(weight)))
         return waiting.stand_in
 

@@ -166,7 +166,7 @@ class Decoder:
         return x + self.product(bent, f"{layer}.mlp.c_proj")
 
     def gelu(self, x: np.ndarray) -> np.ndarray:
-        """GELU in its tanh form (arXiv 1606.08415), which llama.cpp looks up in a table of fp16."""
+        """GELU in its tanh form (Hendrycks and Gimpel, 2016, arXiv 1606.08415), which llama.cpp looks up in a table of fp16."""
         rounds = self.rounding.products
         taken = halved(x) if rounds else x
         cubed = taken + 0.044715 * taken**3
@@ -253,7 +253,7 @@ class Decoder:
         return x / root * weight
 
     def layer_norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        """x less its mean, over its deviation (arXiv 1607.06450)."""
+        """x less its mean, over its deviation (Ba et al., 2016, arXiv 1607.06450)."""
         centred = x - _mean(x)
         squares = centred * centred
         deviation = np.sqrt(_mean(squares) + self.epsilon)
