@@ -166,7 +166,8 @@ class Decoder:
         return x + self.product(bent, f"{layer}.mlp.c_proj")
 
     def gelu(self, x: np.ndarray) -> np.ndarray:
-        """GELU in its tanh form (Hendrycks and Gimpel, 2016, arXiv 1606.08415), which llama.cpp looks up in a table of fp16."""
+        """GELU in its tanh form (Hendrycks and Gimpel, 2016, arXiv 1606.08415), which llama.cpp
+        looks up in a table of fp16."""
         rounds = self.rounding.products
         taken = halved(x) if rounds else x
         cubed = taken + 0.044715 * taken**3
