@@ -128,6 +128,12 @@ def test_of_two_times_none_is_taken(served: Served) -> None:
     assert b"twice" in told(served.port, HEAD + twice, half=False)
 
 
+@pytest.mark.services
+def test_of_two_hosts_none_is_taken(served: Served) -> None:
+    twice = b"host: evil.example\r\nconnection: close\r\ncontent-length: 3\r\n\r\nAda"
+    assert b" 400 " in told(served.port, HEAD + twice, half=False)
+
+
 def test_bodies_that_wait_for_an_answer_are_not_given_up() -> None:
     async def scenario() -> None:
         bodies = Bodies(100)

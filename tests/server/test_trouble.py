@@ -250,3 +250,35 @@ def check_serves(served: Served) -> None:
         assert served.ask("POST", "/predict", {"text": TEXT}, **KEYS["a"]).status == 200
         assert served.ask("GET", "/v2/health/ready").status == 200
     assert served.ask("GET", "/metrics", **KEYS["a"]).status == 200
+
+
+@pytest.mark.services
+def test_a_model_keeps_its_task_and_labels_without_a_word(tmp_path: Path, artifact: Path) -> None:
+    other = write_artifact(tmp_path / "other", 2.0)
+    (other / "labels.json").write_text('["person", "place"]')
+    manifest.write_again(other)
+    path = "/admin/models/towns"
+    tokens = str(tokens_of(tmp_path, "a"))
+    with serving(tmp_path / "served", f"towns={artifact}", "--tokens", tokens) as served:
+        for asked in ({"artifact": str(other)}, {"candidate": str(other), "share": 0.5}):
+            told = served.ask("PUT", path, asked, **KEYS["a"])
+            assert told.status == 409 and "labels" in told.json["error"]
+        for wrong in ({"artifact": f"{artifact}\0x"}, {"artifact": str(artifact), "share": 0.5}):
+            assert served.ask("PUT", path, wrong, **KEYS["a"]).status == 400
+        asked = {"artifact": str(other), "other": True}
+        assert served.ask("PUT", path, asked, **KEYS["a"]).status == 200
+        form = "--x\r\nrubbish"
+        kind = {"content_type": "multipart/form-data; boundary=y"} | KEYS["a"]
+        assert served.ask("POST", "/predict", form, **kind).status == 400
+        lines = served.log.read_text().splitlines()
+        assert all(line.startswith(("{", "limbeck: listening")) for line in lines), lines
+
+
+def test_tasks_and_labels_are_compared(tmp_path: Path, artifact: Path) -> None:
+    shelf = Shelf(tmp_path)
+    first = shelf.take_up(artifact)
+    same = shelf.take_up(write_artifact(tmp_path / "same", 3.0))
+    assert shelf.why_unlike(first, same) is None
+    content = files.read_json(shelf.path(same) / "manifest.json") | {"task": "text-regression"}
+    files.write_json(shelf.path(same) / "manifest.json", content)
+    assert "text-regression" in (shelf.why_unlike(first, same) or "")

@@ -4,6 +4,7 @@
   version before is kept.
 - `PUT /admin/models/NAME` with `{"candidate": FOLDER, "share": "shadow"}`: it is scored beside the
   live one; with `"share": 0.05` it answers that share.
+- An artifact of another task, or with other labels, is taken with `"other": true` alone.
 - `POST /admin/models/NAME/promote`: the candidate answers; `drop`: it goes.
 - `POST /admin/models/NAME/rollback`: the version before answers again.
 
@@ -103,22 +104,36 @@ class Admin:
         if not isinstance(asked, dict) or not {"artifact", "candidate"} & set(asked):
             raise bad_request('{"artifact": FOLDER} is expected, or {"candidate": FOLDER}')
         if "artifact" in asked:
+            if set(asked) - {"artifact", "other"}:
+                raise bad_request('{"artifact": FOLDER} is expected, and nothing beside it')
             version = await self.verified(asked["artifact"])
+            self.check_alike(name, version, asked)
             with self.shelf.changed() as models:
                 models[name] = models[name].replaced_by(version)
             return
         try:
-            given = {key: value for key, value in asked.items() if key != "candidate"}
+            own = ("candidate", "other")
+            given = {key: value for key, value in asked.items() if key not in own}
             candidate = Candidate.model_validate({"folder": asked["candidate"]} | given)
         except ValidationError as error:
             raise bad_request(f"no such candidate: {error.errors()[0]['msg']}") from None
         version = await self.verified(str(candidate.folder))
+        self.check_alike(name, version, asked)
         with self.shelf.changed() as models:
             models[name] = models[name].tried(version, candidate)
 
+    def check_alike(self, name: str, version: str, asked: dict[str, Any]) -> None:
+        """Raise Refused (409) for a version that answers otherwise than clients of the model
+        expect, unless that is asked for."""
+        why = self.shelf.why_unlike(self.shelf.plan().models[name].live, version)
+        if why is not None and asked.get("other") is not True:
+            cure = 'Serve it by a name of its own, or send "other": true beside it'
+            raise Refused(HTTPStatus.CONFLICT, f"clients of `{name}` would break: {why}. {cure}")
+
     async def verified(self, folder: Any) -> str:
         """The version of an artifact that a process of its own has opened. Raises Refused."""
-        if not isinstance(folder, str) or not folder:
+        # What follows a NUL would be left out of what the system opens.
+        if not isinstance(folder, str) or not folder or "\0" in folder:
             raise bad_request("the folder of an artifact is expected, as a text")
         process = await asyncio.create_subprocess_exec(
             *verifying(Path(folder), self.shelf.folder, self.settings),

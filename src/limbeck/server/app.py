@@ -23,7 +23,7 @@ from limbeck.server.requests.asked import inputs_of
 from limbeck.server.requests.bodies import Bodies
 from limbeck.server.requests.hosts import Hosts
 from limbeck.server.requests.http import Answer, Request, json_answer, refusal
-from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.refusals import Refused, bad_request
 from limbeck.server.requests.routes import Routes
 from limbeck.server.settings import Settings
 from limbeck.server.tracing import Tracing
@@ -141,6 +141,9 @@ class Application:
             if self.access.tokens is None:
                 host, origin = request.header("host"), request.header("origin")
                 self.hosts.check(request.method, host, origin)
+                # A proxy may go by the other one (RFC 9112, 3.2).
+                if len(request.headers.get_all("host")) > 1:
+                    raise bad_request("Host: it is there twice. Send one")
             handler, request.names, is_open = self.routes.find(request.method, request.path)
             # Before the body is read: strangers may not even send one.
             if not is_open:

@@ -2,12 +2,29 @@
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
 from typing import Any
 
 INFO, WARNING, ERROR = "info", "warning", "error"
+
+
+class Lines(logging.Handler):
+    """Writes what libraries log as lines of JSON, too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        level = record.levelname.lower()
+        log("library", level, name=record.name, why=record.getMessage()[:1000])
+
+
+def take_in_libraries() -> None:
+    """Have what libraries log in this process written as the rest is."""
+    logging.basicConfig(handlers=[Lines()], level=logging.WARNING, force=True)
+    # Of a form that is none its sender is told, and anybody can send many.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def log(event: str, level: str = INFO, **fields: Any) -> None:

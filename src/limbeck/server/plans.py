@@ -22,7 +22,7 @@ from filelock import FileLock
 from pydantic import BaseModel
 
 from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest, copy_artifact
-from limbeck.core.files import file_digest, write_bytes
+from limbeck.core.files import file_digest, read_json, write_bytes
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Candidate, Hosted
 
@@ -33,6 +33,9 @@ UNNAMED_SECONDS = 600.0
 DIGITS = 12
 PLAN = "plan.json"
 ARTIFACTS = "artifacts"
+# Of an artifact; and the tasks whose labels are a vocabulary.
+LABELS = "labels.json"
+OF_VOCABULARY = ("masked-lm", "text-generation")
 
 
 class Standing(BaseModel):
@@ -185,6 +188,17 @@ class Shelf:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return version
+
+    def why_unlike(self, live: str, version: str) -> str | None:
+        """Why clients of one version could not read another one's answers; None where they can."""
+        task, new_task = (read_json(self.path(each) / MANIFEST)["task"] for each in (live, version))
+        if task != new_task:
+            return f"its task is {new_task}, and this model's {task}"
+        labels, new_labels = (read_json(self.path(each) / LABELS) for each in (live, version))
+        # Of words there are as many as a vocabulary has, which a new training may trim.
+        if task not in OF_VOCABULARY and labels != new_labels:
+            return "its labels, or their order, are others"
+        return None
 
     def remove_unfinished(self) -> None:
         """Remove what this process has begun to copy."""

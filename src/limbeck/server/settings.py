@@ -246,8 +246,9 @@ def check_name(name: str) -> None:
     """Raise ValueError for what cannot be a model's name."""
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r}: a model's name has letters, digits, dots, dashes and underscores, at most "
-            "64. Name it, as in `limbeck serve spam=run/artifact`"
+            f"{name!r}: a model's name begins with a letter or a digit, and has letters, digits, "
+            "dots, dashes and underscores, at most 64. Name it, as in `limbeck serve "
+            "spam=run/artifact`"
         )
 
 

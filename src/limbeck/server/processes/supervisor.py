@@ -218,6 +218,10 @@ class Supervisor:
                 old = models.get(name)
                 # The version before stays at hand.
                 is_other = old is not None and old.live != new.live
+                why = self.shelf.why_unlike(old.live, new.live) if old and is_other else None
+                if why:
+                    # By the settings, whose word counts; but who asks may not expect it.
+                    logs.log("clients may break", logs.WARNING, model=name, why=why)
                 previous = old.live if old and is_other else (old.previous if old else None)
                 models[name] = new.model_copy(update={"previous": previous})
             for name in set(models) - set(standing):

@@ -46,6 +46,7 @@ def main() -> int:
     task = Task.model_validate_json(sys.stdin.read())
     # Ctrl-C reaches all processes of a terminal; the supervisor tells the workers what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.take_in_libraries()
     worker = Worker(task)
     try:
         worker.open()
