@@ -93,3 +93,8 @@ def test_there_are_as_many_models_as_places() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_this_machine_needs_none(host: str) -> None:
     assert read_settings(None, ["a=x"], {"host": host}).is_local
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two models are called 'a'"):
+        read_settings(None, ["a=one", "a=two"], {})

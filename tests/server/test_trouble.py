@@ -19,6 +19,7 @@ from served import TEXT, Reply, Served, install_runtime, serving, write_artifact
 from limbeck.artifact import manifest
 from limbeck.core import files
 from limbeck.server import logs, plans
+from limbeck.server.client import Remote
 from limbeck.server.plans import Plan, Shelf, Standing
 from limbeck.server.processes import folder as folders
 
@@ -282,3 +283,16 @@ def test_tasks_and_labels_are_compared(tmp_path: Path, artifact: Path) -> None:
     content = files.read_json(shelf.path(same) / "manifest.json") | {"task": "text-regression"}
     files.write_json(shelf.path(same) / "manifest.json", content)
     assert "text-regression" in (shelf.why_unlike(first, same) or "")
+
+
+@pytest.mark.services
+def test_who_has_no_token_is_told_where_it_goes(
+    tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LIMBECK_TOKEN", raising=False)
+    tokens = str(tokens_of(tmp_path, "a"))
+    with (
+        serving(tmp_path / "served", f"towns={artifact}", "--tokens", tokens) as served,
+        pytest.raises(ValueError, match="LIMBECK_TOKEN"),
+    ):
+        Remote(f"http://127.0.0.1:{served.port}/predict")

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +56,9 @@ class Remote:
         token = os.environ.get(TOKEN)
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
         status, told = self.ask("GET", None)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.close()
+            raise ValueError(f"--url {url}: a token is needed there. Put it into {TOKEN}")
         if status != 200 or not isinstance(told, dict) or "reads" not in told:
             self.close()
             raise ValueError(f"--url {url}: no model of limbeck answers there ({why_of(told)})")

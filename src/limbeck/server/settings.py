@@ -160,7 +160,13 @@ def read_settings(config: Path | None, models: Sequence[str], told: dict[str, An
         content = read
     # What is typed counts more than what was written down.
     content |= {name: value for name, value in told.items() if value is not None}
-    named = dict(parse_model(each) for each in models)
+    named: dict[str, Hosted] = {}
+    for each in models:
+        name, hosted = parse_model(each)
+        # The one before would be served by nobody, and nobody would be told.
+        if name in named:
+            raise ValueError(f"two models are called {name!r}: give one a name, as in NAME={each}")
+        named[name] = hosted
     content["models"] = dict(content.get("models") or {}) | named
     try:
         settings = Settings.model_validate(content)
