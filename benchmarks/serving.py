@@ -378,9 +378,15 @@ def killed(artifact: str, rows: str, times: int = 10) -> None:
                 ]
                 asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
                 time.sleep(2)
-                os.kill(server.workers()[0], signal.SIGKILL)
+                victim = server.workers()[0]
+                os.kill(victim, signal.SIGKILL)
                 began = time.perf_counter()
-                while not is_back(server.port, workers):
+                # Until its place is another's, the board still says that it is ready.
+                while (
+                    victim in server.workers()
+                    or len(server.workers()) < workers
+                    or not is_back(server.port, workers)
+                ):
                     time.sleep(0.02)
                 took.append(time.perf_counter() - began)
                 told = json.loads(asking.communicate()[0])["statuses"]

@@ -32,6 +32,10 @@ EXPORT = "tests/contracts/test_exporters.py"
 KEYS = "tests/test_stage_keys.py"
 PROTOCOL = "tests/server/test_open_inference.py tests/server/test_open_inference_clients.py"
 SERVED = "tests/server/test_open_inference_models.py"
+HOSTS = "tests/server/test_hosts.py"
+METERS = "tests/server/test_meters.py"
+SHELF = "tests/server/test_plans.py"
+SITE = "tests/server/test_site.py"
 
 
 class Mutation(NamedTuple):
@@ -136,6 +140,26 @@ MUTATIONS = [
     Mutation("the least probable classes", "server/v2/outputs.py", "np.argsort(-values, axis=1", "np.argsort(values, axis=1", SERVED),
     Mutation("raw probabilities", "server/v2/outputs.py", "decision.probabilities(answered.flat)", "decision.probabilities(2 * answered.flat)", SERVED),
     Mutation("a step after the last row", "server/v2/infer.py", "if place + 1 < request.num_rows:", "if place < request.num_rows:", SERVED),
+    Mutation("a text of any length", "server/v2/rows.py", "if len(text) > most:", "if len(text) > most + 1:", SERVED),
+    Mutation("a page of any name", "server/requests/hosts.py", "if host and not self.is_known(host):", "if False:", HOSTS),
+    Mutation("a page without an address", "server/requests/hosts.py", 'if not origin or method in READING:', 'if origin in ("", "null") or method in READING:', HOSTS),
+    Mutation("a name that ends as localhost", "server/requests/hosts.py", 'name.endswith(".localhost")', 'name.endswith("localhost")', HOSTS),
+    Mutation("an address of a private net", "server/requests/hosts.py", "ip_address(name).is_loopback", "ip_address(name).is_private", HOSTS),
+    Mutation("a bucket without its bound", "server/meters.py", "bisect_left(SECONDS, seconds)] += 1", "bisect_left(SECONDS, seconds) + (seconds in SECONDS)] += 1", METERS),
+    Mutation("buckets not cumulated", "server/meters.py", "so_far += count", "so_far = count", METERS),
+    Mutation("one worker's rows", "server/processes/counts.py", ".reshape(-1, size).sum(0)", ".reshape(-1, size)[0]", METERS),
+    Mutation("a version given up just now", "server/plans.py", "path.stat().st_mtime < oldest", "path.stat().st_mtime > oldest", SHELF),
+    Mutation("a version given up at once", "server/plans.py", "for version in before - named:", "for version in set():", SHELF),
+    Mutation("a version that answers is refused", "server/plans.py", "if version not in self.plan().versions:", "if True:", SHELF),
+    Mutation("errors of one version", "server/pages/status.py", 'self.requests[model][labels["status"]] += round(value)', 'self.requests[model][labels["status"]] = round(value)', SITE),
+    Mutation("a bucket with those below", "server/pages/status.py", "buckets.append([seconds, round(so_far - before)])", "buckets.append([seconds, round(so_far)])", SITE),
+    Mutation("a percentile at its bucket's end", "server/pages/status.py", "(wanted - before) / (so_far - before)", "1", SITE),
+    Mutation("a token for open addresses", "server/pages/openapi.py", "needed = needs_token and path not in OPEN", "needed = needs_token", SITE),
+    Mutation("an answer of any model", "server/pages/openapi.py", '{"const": model.name}', '{"type": "string"}', SITE),
+    Mutation("abstaining not told", "server/pages/openapi.py", "if decision.threshold is not None:", "if False:", SITE),
+    Mutation("models told to strangers", "server/pages/site.py", "if authorization or not self.needs_token:", "if True:", SITE),
+    Mutation("two texts for a task of one", "server/pages/described.py", 'if predictor.kind != "text" or not predictor.reads_pairs:', "if False:", SITE),
+    Mutation("all labels", "server/pages/openapi.py", "if 0 < len(names) <= MOST_NAMED:", "if 0 < len(names):", SITE),
     # Whether requests have changed.
     Mutation("one side of a category looked at for two", "evaluation/drift/tables.py", "np.minimum(bound + math.log(2), 0)", "np.minimum(bound, 0)", TABLES),
     Mutation("one table for the tail", "evaluation/drift/tables.py", "log_p - np.log(rest)", "log_p", TABLES),

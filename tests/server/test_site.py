@@ -149,6 +149,7 @@ def test_the_models_are_told_with_what_they_read(tmp_path: Path) -> None:
         hosted(tmp_path, "score", "text-regression"),
         hosted(tmp_path, "words", "masked-lm"),
         hosted(tmp_path, "pictures", "image-classification"),
+        hosted(tmp_path, "tags", "token-classification"),
     ]
     told = json.loads(asked(application(models), "/models.json").body)
     by_name = {each["model"]: each for each in told["models"]}
@@ -169,6 +170,8 @@ def test_the_models_are_told_with_what_they_read(tmp_path: Path) -> None:
     }
     assert by_name["score"]["range"] == [0, 5] and by_name["score"]["num_labels"] == 0
     assert by_name["pictures"]["reads"] == "image" and not by_name["pictures"]["reads_pairs"]
+    # Two texts in a row would be a sentence of two words.
+    assert by_name["tags"]["reads"] == "words" and not by_name["tags"]["reads_pairs"]
     # It reads one text, and its labels are a vocabulary.
     assert not by_name["words"]["reads_pairs"]
     assert told["limits"]["body_bytes"] == Limits().body_bytes
@@ -211,6 +214,15 @@ def test_the_document_is_true_of_the_answers_of_every_task(tmp_path: Path, task:
     assert not check.is_valid(answer | origin | {"model": "other"})
     if "label" in answer:
         assert not check.is_valid(answer | origin | {"label": "none of them"})
+
+
+@pytest.mark.parametrize("number", [openapi.MOST_NAMED, openapi.MOST_NAMED + 1])
+def test_as_many_labels_are_named_as_a_reader_can_use(tmp_path: Path, number: int) -> None:
+    labels = [f"label {index}" for index in range(number)]
+    model = hosted(tmp_path, "mine", "text-classification", labels=labels)
+    document = openapi.document(Routes(), [model], needs_token=False)
+    label = document["components"]["schemas"]["Answer-mine"]["properties"]["label"]
+    assert label.get("enum") == (labels if number == openapi.MOST_NAMED else None)
 
 
 @given(

@@ -178,8 +178,6 @@ class Shelf:
             checked_manifest(unfinished)
             if file_digest(unfinished / MANIFEST)[:DIGITS] != version:
                 raise BrokenArtifact(f"{folder}: it was changed while it was read. Try again")
-            # A copy has the times of what was copied, and this one is of now.
-            os.utime(unfinished)
             # Somebody else may have been as quick.
             with contextlib.suppress(OSError):
                 unfinished.rename(target)
