@@ -357,7 +357,7 @@ def restarts(artifact: str, rows: str, count: int = 100) -> None:
         print(f"{count} times {what}: {lost} lost, {dict(total)}")
 
 
-def killed(artifact: str, rows: str, times: int = 10) -> None:
+def killed(artifact: str, rows: str, times: int = 6) -> None:
     """Requests that a worker takes with it, and how long the server then needs.
 
     With one worker until a new connection is answered, with two until both are ready again.
@@ -366,16 +366,10 @@ def killed(artifact: str, rows: str, times: int = 10) -> None:
         lost, answered, took = [], 0, []
         with serving(artifact, "--workers", str(workers)) as server:
             for _ in range(times):
-                words = [
-                    sys.executable,
-                    __file__,
-                    "client",
-                    rows,
-                    str(server.port),
-                    "5",
-                    "8",
-                    "0.01",
-                ]
+                # Longer than a worker is young: one that dies young is started after a pause.
+                seconds, connections, gap = "9", "8", "0.01"
+                words = [sys.executable, __file__, "client", rows, str(server.port)]
+                words += [seconds, connections, gap]
                 asking = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
                 time.sleep(2)
                 victim = server.workers()[0]
