@@ -46,7 +46,8 @@ quantize: {when: after, range: mse}
 
 @pytest.mark.services
 def test_every_call_is_answered(folder: Path) -> None:
-    (calls,) = blocks("sh")
+    # The other one asks a model that writes text, which a run of images is not.
+    calls, _ = blocks("sh")
     first, *rest = calls.splitlines()
     assert first.startswith("limbeck serve ") and len(rest) > 4
     with open(folder / "log", "wb") as log:
