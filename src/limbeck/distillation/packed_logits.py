@@ -61,6 +61,7 @@ from limbeck.distillation.row_codes import (
     RowWriter,
     open_rows,
 )
+from limbeck.models.precision import in_float64
 from limbeck.models.projection import (
     Projected,
     in_chunks,
@@ -123,7 +124,7 @@ def grid_of(
     """The grid for a projection, around the mean of the first units (B, W) that count."""
     weight = projected.weight.detach().float()
     # Over the labels, without what is common to all of them.
-    spread = weight.std(0, correction=0).double()
+    spread = in_float64(weight.std(0, correction=0))
     step = LOGIT_ERROR * math.sqrt(12 / len(spread)) / spread
     # A number that moves no logit is kept at its center.
     largest = torch.finfo(torch.float32).max / CODES

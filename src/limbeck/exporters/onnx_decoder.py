@@ -97,9 +97,10 @@ def export_decoder(
     weights = {}
     for name, tensor in model.state_dict().items():
         weights[name] = tensor.detach().float().numpy()
-    # Of a converted model the integers alone are left.
+    # Of a converted model the integers alone are left, beside the module's scale.
     for name, each in (codes or {}).items():
-        weights.setdefault(name, each.codes)
+        if f"{name.removesuffix('.weight')}.scale" in weights:
+            weights.setdefault(name, each.codes)
     writer = GraphWriter(weights, one_table(codes or {}, config, weights), activations)
     check_codes(writer.codes, weights)
     # 2. The nodes.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from limbeck.models.anatomy.layers import blocks
 from limbeck.models.anatomy.linear import axes_of
+from limbeck.models.precision import in_float64
 from limbeck.models.torch_batches import device_of
 
 # Tokens that the copy reads: the first attends to itself alone, and so says nothing of queries.
@@ -272,7 +273,7 @@ def _heads(
         masks.append(run.outputs_behind(values, makers))
     # 1. (H, H) how many outputs two heads share: their keys and values, or nothing.
     rows = [torch.cat(list(each.values())) for each in masks]
-    together = torch.stack(rows).double()
+    together = in_float64(torch.stack(rows))
     shared = together @ together.T
     # 2. The first head that each shares with names its group.
     group_of = (shared > 0).int().argmax(1)

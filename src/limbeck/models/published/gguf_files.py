@@ -165,12 +165,19 @@ def _convert(file: Path, described: Any, folder: Path, name: str) -> None:
             f"{reason}. Take the folder that it was converted from"
         )
 
-    settings = {"gguf_file": file.name, "trust_remote_code": False}
     # Its progress bars ask nobody whether they may show.
     with contextlib.redirect_stderr(io.StringIO()), told_as(broken, passing=Unreadable):
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **settings)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(file.parent),
+            gguf_file=file.name,
+            trust_remote_code=False,
+        )
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), dtype=torch.float32, output_loading_info=True, **settings
+            str(file.parent),
+            gguf_file=file.name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     model, info = loaded
     _split_as(tokenizer, described)

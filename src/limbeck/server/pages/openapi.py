@@ -16,6 +16,7 @@ from typing import Any
 import limbeck
 from limbeck.artifact.predictor import Predictor
 from limbeck.core import yaml12
+from limbeck.server.chat.replies import PREFIX
 from limbeck.server.hosting import Model
 from limbeck.server.pages.described import labels_of, reads_pairs
 from limbeck.server.requests.routes import OPEN, Routes
@@ -25,6 +26,8 @@ Json = dict[str, Any]
 FILE = Path(__file__).with_name("openapi.yaml")
 # More names are no help to who reads them, and a vocabulary has 30,000.
 MOST_NAMED = 200
+# What refusals in the form of OpenAI's API are called by.
+V1 = "V1"
 FREE = "/predict/{model}"
 ONLY = "/predict"
 JSON = "application/json"
@@ -65,6 +68,7 @@ def document(routes: Routes, models: Sequence[Model] | None, *, needs_token: boo
     name_all(found["paths"])
     if models is not None:
         add_models(found, models)
+        keep_writers(found["paths"], models)
     # Last: by then every address is there, with the statuses that it names itself.
     for path, operations in found["paths"].items():
         needed = needs_token and path not in OPEN
@@ -75,11 +79,13 @@ def document(routes: Routes, models: Sequence[Model] | None, *, needs_token: boo
                 # By a foreign name, or of a foreign page (`requests.hosts`).
                 foreign = [421] if method == "get" else [403, 421]
                 operation.setdefault("x-errors", []).extend(foreign)
-            add_refusals(operation, refusals, needs_token=needed)
+            form = V1 if path.startswith(PREFIX) else ""
+            add_refusals(operation, refusals, needs_token=needed, form=form)
     # One response for each status, which all operations refer to.
     responses = found["components"]["responses"]
     for status, why in refusals.items():
         responses[f"Refused{status}"] = refusal(status, why)
+        responses[f"Refused{status}{V1}"] = refusal(status, why, f"Error{V1}")
     if needs_token:
         found["components"]["securitySchemes"] = {"token": SECURITY}
     return found
@@ -94,24 +100,24 @@ def template() -> Json:
     return apart
 
 
-def refusal(status: str, why: str) -> Json:
-    """The answer of a status that is a sentence."""
+def refusal(status: str, why: str, form: str = "Error") -> Json:
+    """The answer of a status that is a sentence, in the schema `form`."""
     return {
         "description": why,
-        "content": {JSON: {"schema": ref("Error")}},
+        "content": {JSON: {"schema": ref(form)}},
         "headers": HEADERS.get(status, {}),
     }
 
 
-def add_refusals(operation: Json, refusals: Json, *, needs_token: bool) -> None:
-    """Name what an operation may be refused with, and the token that it asks for."""
+def add_refusals(operation: Json, refusals: Json, *, needs_token: bool, form: str) -> None:
+    """Name what an operation may be refused with, in which form, and the token that it asks for."""
     statuses = {str(status) for status in operation.pop("x-errors", [])}
     if needs_token:
         # Without a token, or with one that asks too often.
         statuses |= {"401", "429"}
         operation["security"] = [{"token": []}]
     for status in sorted(statuses & set(refusals)):
-        operation["responses"][status] = {"$ref": f"#/components/responses/Refused{status}"}
+        operation["responses"][status] = {"$ref": f"#/components/responses/Refused{status}{form}"}
 
 
 def add_others(paths: Json, routes: Routes) -> None:
@@ -172,6 +178,16 @@ def add_models(found: Json, models: Sequence[Model]) -> None:
     names = [model.name for model in models]
     # A name that is none of them is one that the server does not have.
     found["components"]["parameters"]["model"]["schema"] = {"enum": names}
+
+
+def keep_writers(paths: Json, models: Sequence[Model]) -> None:
+    """Leave out what no model of the server answers: where none writes text, that is asked of
+    none."""
+    if any(model.live.writer for model in models):
+        return
+    for path in [path for path in paths if path.startswith(PREFIX)]:
+        if "post" in paths[path]:
+            del paths[path]
 
 
 def operations_of(model: Model, free: Json, schemas: Json) -> Json:
