@@ -226,7 +226,7 @@ def test_the_models_are_listed(port: int) -> None:
     ("keys", "status", "told"),
     [
         ({"model": "none"}, 404, "no model of this name"),
-        ({"model": "rows"}, 400, "writes no text"),
+        ({"model": "rows"}, 404, "writes no text"),
         ({"model": "plain"}, 400, "no chat template"),
         ({"messages": []}, 400, "`messages`"),
         ({"messages": "Hi"}, 400, "`messages`"),
@@ -308,7 +308,7 @@ def test_a_stream_is_ended_at_its_deadline(port: int) -> None:
     status, told = post(
         port, "/v1/chat/completions", body | {"stream": False}, **{"x-request-timeout": "0.3"}
     )
-    assert status == 504 and "no answer within 0.3 s" in told["error"]["message"]
+    assert status == 504 and "no answer in the time" in told["error"]["message"]
 
 
 def test_no_more_wait_than_may(tmp_path: Path) -> None:

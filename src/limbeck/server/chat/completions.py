@@ -69,7 +69,9 @@ class Completions:
         version = model.version_for(request.id)
         request.model, request.version = model.name, version.name
         if version.writer is None:
-            raise bad_request(f"the model `{model.name}` writes no text: ask /predict/{model.name}")
+            # Of this API's models it is none.
+            why = f"the model `{model.name}` writes no text: ask /predict/{model.name}"
+            raise Refused(HTTPStatus.NOT_FOUND, why)
         return model, version, version.writer
 
     async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
