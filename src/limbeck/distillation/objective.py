@@ -21,7 +21,7 @@ from limbeck.core.contract import wrong_return
 from limbeck.core.errors import Diverged
 from limbeck.core.schedules import Schedule, schedule
 from limbeck.distillation.fused import Comparison, OfUnits, fused_sum
-from limbeck.losses import Loss, PlainLoss, UnitLoss, counted
+from limbeck.losses import Loss, UnitLoss, counted
 from limbeck.models.projection import Projected
 from limbeck.models.taps import Outputs, by_order
 from limbeck.recipe.model import Distill, Weight
@@ -261,9 +261,10 @@ def is_by_chunk(
 
 def compares_labels(loss: Loss) -> bool:
     """Whether a loss compares the logits of two models label by label."""
-    knows_no_labels = isinstance(loss, PlainLoss) and loss.other_vocabulary
-    # A function in the place of a loss says nothing of what it reads.
-    return "logits" in getattr(loss, "reads", ()) and not knows_no_labels
+    # Others read layers, or compare vectors of two widths by their likeness.
+    if not isinstance(loss, UnitLoss):
+        return False
+    return "logits" in loss.reads and not loss.other_vocabulary
 
 
 def check_labels(
