@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gguf
-import gguf_toys as toys
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+pytest.importorskip("gguf")
+pytest.importorskip("torch")
+import gguf
+import gguf_toys as toys
+import torch
 from transformers import AutoModelForCausalLM
 
 from limbeck.artifact import group_codes

@@ -11,6 +11,7 @@ from PIL import Image
 from served import serving
 from task_examples import EXAMPLES
 
+pytest.importorskip("orjson")
 from limbeck.server.candidates import image_bytes
 from limbeck.sources import _images
 from limbeck.tasks.inputs.words import MOST_WORDS

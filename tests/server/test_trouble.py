@@ -2,7 +2,6 @@
 never open."""
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -15,6 +14,10 @@ from typing import Any
 
 import pytest
 from served import TEXT, Reply, Served, install_runtime, serving, write_artifact
+
+pytest.importorskip("fcntl")
+pytest.importorskip("orjson")
+import fcntl
 
 from limbeck.artifact import manifest
 from limbeck.core import files
