@@ -310,7 +310,7 @@ TRAINED: dict[str, Any] = {
 # What is taken of a model that generates text where a recipe says nothing, in a module's own scheme
 # too: all runtimes of such models hold these integers as they are (`quantization.group_codes`).
 GENERATION = "text-generation"
-GENERATED: dict[str, Any] = {"activations": "float", "group": 32, "scale": "float16"}
+GENERATED = validate.GROUPS
 
 
 class Quantize(ComponentStage):

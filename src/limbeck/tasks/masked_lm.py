@@ -30,9 +30,9 @@ from limbeck.sources import Row
 from limbeck.tasks import Batch, Encoded, Scored, collate
 from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, parts
 from limbeck.tasks.inputs.text import TextInput
-from limbeck.tasks.inputs.tokenized import kind_of
+from limbeck.tasks.inputs.tokenized import kind_of, vocabulary
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
-from limbeck.tasks.metrics import defined
+from limbeck.tasks.metrics import defined, sums_by_row
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # Of the tokens, and of the chosen ones: section 3.1 of the paper.
@@ -101,10 +101,7 @@ class MaskedLm:
     @cached_property
     def labels(self) -> list[str]:
         """The vocabulary in order of the logits."""
-        tokenizer = self.input.tokenizer
-        # Not the number of tokens: some vocabularies leave ids out.
-        num_ids = 1 + max(tokenizer.get_vocab().values())
-        return [tokenizer.id_to_token(i) or "" for i in range(num_ids)]
+        return vocabulary(self.input.tokenizer)
 
     @cached_property
     def special(self) -> Array:
@@ -241,14 +238,8 @@ class MaskedLm:
 
     def statistics(self, scored: Scored) -> Array:
         """(N, 3): nats, right tokens and tokens, row by row; `scored` holds what `reduce` left."""
-        num_rows = len(scored.offsets) - 1
-        row_of_unit = np.repeat(np.arange(num_rows), np.diff(scored.offsets))
         nats, is_right = scored.logits.T
-        sums = []
-        for column in (nats, is_right, is_known(scored.labels)):
-            # A row without a unit has sums of 0, and counts nowhere.
-            sums.append(np.bincount(row_of_unit, column, num_rows))
-        return np.stack(sums, 1)
+        return sums_by_row((nats, is_right, is_known(scored.labels)), scored.offsets)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 3) to nats a token, perplexity, and the share of right tokens in [0, 1]."""

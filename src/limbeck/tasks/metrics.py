@@ -94,6 +94,15 @@ def defined(part: Array, whole: Array) -> Array:
 # From counts.
 
 
+def sums_by_row(columns: Sequence[Array], offsets: Array) -> Array:
+    """(N, K) sums over the units of each row, of K columns (P); row i has the units from offsets[i]
+    to before offsets[i + 1]."""
+    num_rows = len(offsets) - 1
+    row_of_unit = np.repeat(np.arange(num_rows), np.diff(offsets))
+    # A row without a unit has sums of 0, and counts nowhere.
+    return np.stack([np.bincount(row_of_unit, column, num_rows) for column in columns], 1)
+
+
 def precision_recall_f1(
     hits: Array,
     predicted: Array,

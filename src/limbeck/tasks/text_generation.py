@@ -22,9 +22,9 @@ from limbeck.sources import Row
 from limbeck.tasks import Encoded, Scored
 from limbeck.tasks.inputs.dialogue import DialogueInput
 from limbeck.tasks.inputs.token_bytes import byte_lengths
-from limbeck.tasks.inputs.tokenized import kind_of
+from limbeck.tasks.inputs.tokenized import kind_of, vocabulary
 from limbeck.tasks.likelihood import LIKELIHOODS, is_known, softmax
-from limbeck.tasks.metrics import defined
+from limbeck.tasks.metrics import defined, sums_by_row
 from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # What an answer to "what comes next" names.
@@ -108,10 +108,7 @@ class TextGeneration:
     @cached_property
     def labels(self) -> list[str]:
         """The vocabulary in order of the logits."""
-        tokenizer = self.input.tokenizer
-        # Not the number of tokens: some vocabularies leave ids out.
-        num_ids = 1 + max(tokenizer.get_vocab().values())
-        return [tokenizer.id_to_token(i) or "" for i in range(num_ids)]
+        return vocabulary(self.input.tokenizer)
 
     @cached_property
     def bytes_of_token(self) -> Array:
@@ -128,7 +125,7 @@ class TextGeneration:
             try:
                 encoded += self.input.rows_of(row)
             except ValueError as error:
-                raise ValueError(f"{row.get('place', f'row {number}')}: {error}") from None
+                raise ValueError(f"row {number}: {error}") from None
         return encoded
 
     # Answers and figures.
@@ -164,16 +161,10 @@ class TextGeneration:
     def statistics(self, scored: Scored) -> Array:
         """(N, 4): nats, right tokens, tokens and bytes, row by row; `scored` holds what `reduce`
         left."""
-        num_rows = len(scored.offsets) - 1
-        row_of_unit = np.repeat(np.arange(num_rows), np.diff(scored.offsets))
         nats, top, num_bytes = scored.logits.astype(np.float64).T
         known = is_known(scored.labels)
         is_right = known & (top == scored.labels)
-        sums = []
-        for column in (nats, is_right, known, num_bytes):
-            # A row without a unit has sums of 0, and counts nowhere.
-            sums.append(np.bincount(row_of_unit, column, num_rows))
-        return np.stack(sums, 1)
+        return sums_by_row((nats, is_right, known, num_bytes), scored.offsets)
 
     def metrics(self, totals: Array) -> Figures:
         """Totals (..., 4) to nats a token, perplexity, bits a byte of text, and the share of tokens

@@ -13,8 +13,7 @@ import numpy as np
 
 from limbeck.tasks.types import Array
 
-# Of the n-grams of `distinct` and `repetition`: as Li et al. and Welleck et al. have them.
-DISTINCT = (1, 2)
+# Of the n-grams of `repetition`, as Welleck et al. have them.
 REPEATED = 4
 # The first characters of names in Unicode of scripts that are written without spaces.
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")

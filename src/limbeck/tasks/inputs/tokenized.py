@@ -92,6 +92,13 @@ def open_tokenizer(text: str) -> Any:
     return tokenizer
 
 
+def vocabulary(tokenizer: Any) -> list[str]:
+    """(V) the tokens by their ids; an empty text for an id of none."""
+    # Not the number of tokens: some vocabularies leave ids out.
+    num_ids = 1 + max(tokenizer.get_vocab().values())
+    return [tokenizer.id_to_token(i) or "" for i in range(num_ids)]
+
+
 def _broken(reason: str) -> ValueError:
     return ValueError(
         f"tokenizer.json: no tokenizer that works: {reason}. Copy the model's tokenizer again"
