@@ -22,9 +22,11 @@ from filelock import FileLock
 from pydantic import BaseModel
 
 from limbeck.artifact.manifest import MANIFEST, BrokenArtifact, checked_manifest, copy_artifact
+from limbeck.core import registry
 from limbeck.core.files import file_digest, read_json, write_bytes
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Candidate, Hosted
+from limbeck.tasks import OverVocabulary
 
 # A version that no plan has named for so long is removed at the next change: until then somebody
 # may be about to name it (who verifies it), or to open it (a worker that follows the plan before).
@@ -33,9 +35,8 @@ UNNAMED_SECONDS = 600.0
 DIGITS = 12
 PLAN = "plan.json"
 ARTIFACTS = "artifacts"
-# Of an artifact; and the tasks whose labels are a vocabulary.
+# Of an artifact.
 LABELS = "labels.json"
-OF_VOCABULARY = ("masked-lm", "text-generation")
 
 
 class Standing(BaseModel):
@@ -193,8 +194,9 @@ class Shelf:
         if task != new_task:
             return f"its task is {new_task}, and this model's {task}"
         labels, new_labels = (read_json(self.path(each) / LABELS) for each in (live, version))
-        # Of words there are as many as a vocabulary has, which a new training may trim.
-        if task not in OF_VOCABULARY and labels != new_labels:
+        # A vocabulary is no set of answers that clients know, and a new training may trim it.
+        is_vocabulary = issubclass(registry.load("tasks", task), OverVocabulary)
+        if not is_vocabulary and labels != new_labels:
             return "its labels, or their order, are others"
         return None
 
