@@ -15,6 +15,7 @@ from limbeck.data.same_inputs import as_seen, known_from, letters
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import NULL_WORDS, joined_by
 from limbeck.sources._encodings import doubt_of
+from limbeck.sources._on_disk import joined, picked
 from limbeck.tasks import returned
 from limbeck.tasks.likelihood import LIKELIHOODS
 
@@ -99,7 +100,7 @@ def _cure(value: Any) -> str:
 
 
 def labels_of(
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     split: str,
     task: Any,
     origin: str,
@@ -116,7 +117,7 @@ def labels_of(
 
 
 def check_filled(
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     drawn: Sequence[str],
     single: Sequence[str],
     origin: str,
@@ -140,7 +141,7 @@ def check_filled(
 
 
 def check_labels(
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     labels: Sequence[str],
     task: Any,
     origin: str,
@@ -168,10 +169,10 @@ def check_labels(
         labels_of(splits, split, task, origin)
 
 
-def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
+def repeated(splits: Mapping[str, Sequence[Row]], task: Any) -> list[str]:
     """A warning for each split whose rows are in train too, and for test rows that are in
     validation: a score on what was learned by heart, or chosen by, says little."""
-    trained = [*splits["train"], *splits.get("unlabelled", [])]
+    trained = joined(splits["train"], splits.get("unlabelled", []))
     notes = []
     for split, others, place in (
         ("validation", trained, "train"),
@@ -184,7 +185,7 @@ def repeated(splits: Mapping[str, list[Row]], task: Any) -> list[str]:
             examples = "; ".join(shown(row + 1, rows[row]) for row in known[:EXAMPLES].tolist())
             notes.append(
                 f"warning: {len(known)} of {len(rows)} {split} rows are in {place} too"
-                f"{otherwise_written([rows[row] for row in known], others, task)}, "
+                f"{otherwise_written(picked(rows, known), others, task)}, "
                 f"for example {examples}"
             )
             if split == "test":

@@ -13,11 +13,14 @@ import numpy as np
 
 from limbeck.data.sampling import stratified_split
 from limbeck.sources import Row
+from limbeck.sources._on_disk import RowsOnDisk, picked
 from limbeck.tasks import OverVocabulary, returned
 from limbeck.tasks.likelihood import LIKELIHOODS
 
 
-def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[Row], list[str]]:
+def draw(
+    rows: Sequence[Row], share: float, task: Any
+) -> tuple[Sequence[Row], Sequence[Row], list[str]]:
     """The rows that stay, those that are drawn, and notes on what could not be kept together.
 
     `share`, in [0, 1], of the rows is drawn by a fixed seed, stratified by the task.
@@ -30,9 +33,8 @@ def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[
     if units and any("group" in row for row in rows):
         fewest = min(units, key=len)
         smallest = set(fewest)
-        leaving = [row for index, row in enumerate(rows) if index in smallest]
-        staying = [row for index, row in enumerate(rows) if index not in smallest]
-        return staying, leaving, []
+        others = [index for index in range(len(rows)) if index not in smallest]
+        return picked(rows, others), picked(rows, sorted(smallest)), []
     # A split with known inputs is better than none: how many is counted and told elsewhere.
     by_row = _without_last([[index] for index in range(len(rows))], rows, task)
     staying, leaving = _split_keeping_labels(rows, share, task, by_row)
@@ -44,7 +46,7 @@ def draw(rows: Sequence[Row], share: float, task: Any) -> tuple[list[Row], list[
 
 def _split_keeping_labels(
     rows: Sequence[Row], share: float, task: Any, units: Sequence[list[int]]
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """As `sampling.stratified_split`, but of every label a row stays.
 
     A unit is of its first row's label, so that all units of another label can be due at once.
@@ -77,7 +79,7 @@ def has_labels(task: Any) -> bool:
     return not are_numbers and not issubclass(task, OverVocabulary)
 
 
-def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], list[Row]]:
+def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[Sequence[Row], Sequence[Row]]:
     """Two halves of rows, drawn by a seed; what goes together stays together.
 
     Not stratified: a promise about rows to come stands on rows drawn as these are, the seldom
@@ -98,8 +100,8 @@ def in_halves(rows: Sequence[Row], task: Any, seed: int) -> tuple[list[Row], lis
             chosen.update(units[place])
     if not chosen:
         chosen.update(units[order[0]])
-    kept = [row for index, row in enumerate(rows) if index not in chosen]
-    return kept, [row for index, row in enumerate(rows) if index in chosen]
+    kept = [index for index in range(len(rows)) if index not in chosen]
+    return picked(rows, kept), picked(rows, sorted(chosen))
 
 
 def drawable(rows: Sequence[Row], task: Any) -> list[list[int]]:
@@ -109,6 +111,8 @@ def drawable(rows: Sequence[Row], task: Any) -> list[list[int]]:
 
 def together(rows: Sequence[Row], content: Callable[[Row], Hashable]) -> list[list[int]]:
     """The indices of all rows; those of equal `content`, or of one group, in a list each."""
+    if isinstance(rows, RowsOnDisk) and not any("group" in row for row in rows):
+        return _equal(rows, content)
     # Each row points at an earlier one of its list, or at itself (disjoint sets): a row may join
     # a group and another group's input.
     parents = list(range(len(rows)))
@@ -132,6 +136,17 @@ def together(rows: Sequence[Row], content: Callable[[Row], Hashable]) -> list[li
     for index in range(len(rows)):
         members[root(index)].append(index)
     return list(members.values())
+
+
+def _equal(rows: Sequence[Row], content: Callable[[Row], Hashable]) -> list[list[int]]:
+    """As `together`, of rows without groups: a number for each row, in place of the objects by
+    which rows of two groups find each other."""
+    hashes = np.fromiter((hash(content(row)) for row in rows), np.int64, len(rows))
+    _, first_of, number_of = np.unique(hashes, return_index=True, return_inverse=True)
+    # Lists stand in the order of their first rows, rows in each in theirs.
+    order = np.lexsort((np.arange(len(rows)), first_of[number_of]))
+    ends = np.flatnonzero(np.diff(first_of[number_of][order])) + 1
+    return [part.tolist() for part in np.split(order, ends)]
 
 
 def _without_last(

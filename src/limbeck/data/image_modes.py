@@ -33,8 +33,8 @@ def blank(rows: Sequence[Row]) -> list[str]:
 
 
 def in_one_mode(
-    splits: Mapping[str, list[Row]],
-) -> tuple[dict[str, list[Row]], str | None, list[str]]:
+    splits: Mapping[str, Sequence[Row]],
+) -> tuple[dict[str, Sequence[Row]], str | None, list[str]]:
     """Rows by split with every image in the mode of most of train; that mode; and a note where some
     had another. Rows that hold no pixels stay, for the check of rows to name them."""
     rows = [row for split_rows in splits.values() for row in split_rows]
@@ -47,7 +47,9 @@ def in_one_mode(
     told = mode_note(modes, mode)
     if not told:
         return dict(splits), mode, []
-    converted = {split: [in_mode(row, mode) for row in rows] for split, rows in splits.items()}
+    converted: dict[str, Sequence[Row]] = {}
+    for split, split_rows in splits.items():
+        converted[split] = [in_mode(row, mode) for row in split_rows]
     return converted, mode, told
 
 

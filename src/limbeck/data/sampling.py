@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from limbeck.sources import Row
+from limbeck.sources._on_disk import picked
 
 
-def drawn_rows(rows: Sequence[Row], count: int) -> list[Row]:
+def drawn_rows(rows: Sequence[Row], count: int) -> Sequence[Row]:
     """`count` of the rows, any of them as likely as any other, in their order."""
     # The first of a permutation, so that more rows are always these and others.
     shuffled = np.random.default_rng(0).permutation(len(rows))
-    return [rows[index] for index in np.sort(shuffled[:count])]
+    return picked(rows, np.sort(shuffled[:count]))
 
 
 def stratified_split(
@@ -20,7 +21,7 @@ def stratified_split(
     share: float,
     stratum: Callable[[Row], str],
     units: Sequence[Sequence[int]] | None = None,
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """The rows that stay, and those that are drawn; both keep the order of `rows`.
 
     `share`, in [0, 1], of all rows is drawn, rounded, and of every stratum up to one row more or
@@ -38,12 +39,9 @@ def stratified_split(
     for _, members in sorted(by_stratum.items()):
         order.extend(generator.permutation(members).tolist())
     drawn = _drawn_in_order([units[number] for number in order], share)
-    staying: list[Row] = []
-    leaving: list[Row] = []
-    for index, row in enumerate(rows):
-        part = leaving if index in drawn else staying
-        part.append(row)
-    return staying, leaving
+    is_drawn = np.zeros(len(rows), bool)
+    is_drawn[list(drawn)] = True
+    return picked(rows, np.flatnonzero(~is_drawn)), picked(rows, np.flatnonzero(is_drawn))
 
 
 def _drawn_in_order(units: Sequence[Sequence[int]], share: float) -> set[int]:

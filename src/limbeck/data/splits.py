@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from limbeck.data.sampling import drawn_rows
 from limbeck.recipe.model import Data
 from limbeck.recipe.problems import Fix, Mistake
 from limbeck.sources import DecodesImages, Row, TellsOfRows, WrongColumn, check_read
+from limbeck.sources._on_disk import changed, joined
 
 # The shares of train that are drawn where a source lacks a split. In this order: the test split
 # must not depend on whether there is a validation split.
@@ -66,31 +67,31 @@ class Splits:
     alone, so that it does not change with the transfer set.
     """
 
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    test: Sequence[Row]
     labels: list[str]
     notes: list[str] = field(default_factory=list)
     num_bad: int = 0
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     num_unlabelled: int = 0
     reading: dict[str, Any] = field(default_factory=dict)
-    promise: list[Row] = field(default_factory=list)
+    promise: Sequence[Row] = field(default_factory=list)
     num_grouped: int = 0
 
     @property
-    def labelled(self) -> list[Row]:
+    def labelled(self) -> Sequence[Row]:
         """The rows of train that came with labels."""
         return self.train[: len(self.train) - self.num_unlabelled]
 
     def fingerprint(self, split: str) -> str:
         """SHA-256 over every row of a split, in order, and the labels."""
-        rows: list[Row] = getattr(self, split)
+        rows: Sequence[Row] = getattr(self, split)
         sha = hashlib.sha256(digest(self.labels).encode())
         # By key, not in the order in which a source happened to fill a row.
         for row in rows:
             # The same pixels from another place are the same data, and no model reads the others.
-            unread = ("file", "slices", "group")
+            unread = ("file", "slices", "group", "place")
             fields = [(key, row[key]) for key in sorted(row) if key not in unread]
             # How many there are says where the row ends: a key may be left out.
             sha.update(f"{len(fields)} ".encode())
@@ -171,11 +172,11 @@ def _read(
     task: Any,
     rows: Mapping[str, Iterable[Mapping[str, Any]]] | None,
     bad: BadRows,
-) -> tuple[dict[str, list[Row]], list[str], dict[str, Any]]:
+) -> tuple[dict[str, Sequence[Row]], list[str], dict[str, Any]]:
     """The rows of the source and those of `transfer`, by split; what is to be told of them; and how
     image files became pixels."""
     source = registry.create("sources", asked.source, relocated(asked.options))
-    splits: dict[str, list[Row]] = source.read(bad) if rows is None else source.take(rows, bad)
+    splits: dict[str, Sequence[Row]] = source.read(bad) if rows is None else source.take(rows, bad)
     check_read(asked.source, splits)
     notes: list[str] = []
     reading: dict[str, Any] = {}
@@ -186,7 +187,7 @@ def _read(
         reading = source.reading()
     if asked.transfer:
         more = transfer.rows(relocate(asked.transfer), task, bad)
-        splits = splits | {"unlabelled": [*splits.get("unlabelled", []), *more]}
+        splits = splits | {"unlabelled": joined(splits.get("unlabelled", []), more)}
     if "image" in task.row_keys:
         splits, mode, told = in_one_mode(splits)
         notes += told
@@ -194,7 +195,7 @@ def _read(
     return splits, notes, reading
 
 
-def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str]:
+def limit_unlabelled(splits: dict[str, Sequence[Row]], most: int | None) -> list[str]:
     """Leave at most `most` unlabelled rows in `splits`, drawn by a fixed seed; None leaves all.
 
     Gives a note where some were left out. Raises ValueError where there is none to limit.
@@ -214,7 +215,7 @@ def limit_unlabelled(splits: dict[str, list[Row]], most: int | None) -> list[str
 
 
 def check(
-    splits: dict[str, list[Row]],
+    splits: dict[str, Sequence[Row]],
     task: Any,
     origin: str,
     bad: BadRows | None = None,
@@ -264,7 +265,7 @@ def check(
     if unseen:
         notes += notes_on(unseen, splits, labels, task)
         # A model may have a logit for what it never saw; it learns not to answer so.
-        every = splits["train"] + splits["validation"] + splits["test"]
+        every = joined(joined(splits["train"], splits["validation"]), splits["test"])
         labels = task.find_labels(every)
     notes += repeated(splits, task) + contradicted(splits["train"], task)
     notes += of_one_label(splits["test"], labels, task) + far_numbers(splits["train"], task)
@@ -288,12 +289,12 @@ def check(
     )
 
 
-def trained_of(splits: Mapping[str, list[Row]]) -> list[Row]:
+def trained_of(splits: Mapping[str, Sequence[Row]]) -> Sequence[Row]:
     """All rows that are trained on, those with labels first."""
-    return splits["train"] + splits.get("unlabelled", [])
+    return joined(splits["train"], splits.get("unlabelled", []))
 
 
-def keep_for_promise(splits: dict[str, list[Row]], task: Any, seed: int) -> list[str]:
+def keep_for_promise(splits: dict[str, Sequence[Row]], task: Any, seed: int) -> list[str]:
     """Move half of validation to `promise`, and tell it. Raises ValueError where it has no half."""
     # While rows still have their groups: what goes together is no independent proof.
     halves = in_halves(splits["validation"], task, seed)
@@ -304,8 +305,12 @@ def keep_for_promise(splits: dict[str, list[Row]], task: Any, seed: int) -> list
     ]
 
 
-def _without_groups(rows: list[Row]) -> list[Row]:
+def _without_groups(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows without their group, which only the drawing reads of them."""
     if not any("group" in row for row in rows):
         return rows
-    return [{key: value for key, value in row.items() if key != "group"} for row in rows]
+    return changed(rows, _without_group)
+
+
+def _without_group(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != "group"}

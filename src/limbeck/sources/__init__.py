@@ -7,6 +7,9 @@ A source has one method, `read(on_bad_row) -> {split: rows}`. A split is `train`
 - `text`, `label`, and `text_b` where rows are pairs, for tasks on texts. The label is a string;
   text regression reads a number from it, and where a row has several labels it is a list;
 - `text` alone for masked language modelling;
+- `messages`, each a dict of `role` and `content`, for text generation. `place` says where the row
+  stands, `file:line`, for what is found out later: only a model's chat template knows whether it
+  takes them. It is no part of what the row holds;
 - `image` (H, W) or (H, W, 3) uint8, and `label`, for image classification. `file` says where the
   image lies, as (folder or archive, name in it); it is no part of what the row holds.
 
@@ -35,9 +38,17 @@ MOST_CURE = 200  # of them at its end
 
 
 def text_of(row: Row) -> str:
-    """The text of a row, of a pair both, of words all of them."""
+    """The text of a row, of a pair both, of words and of messages all of them."""
+    if "messages" in row:
+        return " ".join(message["content"] for message in row["messages"])
     texts = row["words"] if "words" in row else [row["text"], row.get("text_b", "")]
     return " ".join(map(str, texts)).strip()
+
+
+def place_of(row: Row, number: int) -> str:
+    """Where a row stands, for a message: its file and line where its source tells them, else which
+    of the rows it is, counted from 1."""
+    return str(row.get("place", f"row {number}"))
 
 
 class BadRow(ValueError):
@@ -142,7 +153,8 @@ def check_read(name: str, splits: Any) -> None:
             f"it is to return train, and of {', '.join(SPLITS[1:])} those that there are"
         )
     for split, rows in splits.items():
-        if not isinstance(rows, list):
+        # Ours may lie on disk, where there are many.
+        if not isinstance(rows, Sequence) or isinstance(rows, str | tuple):
             raise ValueError(f"{source} returned {described(rows)} as {split}, not a list of rows")
         for number, row in enumerate(rows, 1):
             if not isinstance(row, dict):

@@ -53,6 +53,12 @@ TOO_LARGE = (
     "decompression bomb by all signs. Make the image smaller"
 )
 
+# Scans of a JPEG, each of which goes through all pixels anew: a progressive one has 10, and 30
+# bytes are enough for one more. libtiff bounds those within a TIFF itself.
+MOST_SCANS = 64
+SCAN = b"\xff\xda"
+SCANNED = ("JPEG", "MPO")
+
 # Pixels a side. Images larger than the first are to be read as squares of the second: a first run
 # should take minutes.
 LARGE_IMAGE = 96
@@ -92,8 +98,14 @@ def decode(
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         picture = _first_frame(file, done)
-        flat = of_8_bits(picture, ground, done)
-        return np.asarray(fitted(flat, mode, size))
+        try:
+            return np.asarray(fitted(of_8_bits(picture, ground, done), mode, size))
+        except ValueError:
+            # Told in full already.
+            raise
+        except UNREADABLE as error:
+            # A palette without colours, of which Pillow finds nothing to say before.
+            raise ValueError(_why_unreadable(error)) from None
 
 
 def bound_pixels(most: int) -> None:
@@ -141,12 +153,32 @@ def _first_frame(file: Path | io.BytesIO, done: set[str]) -> "Image.Image":
             # Pillow has four bytes a pixel of colour, before anything is resized.
             if is_bomb(4 * width * height, num_bytes):
                 raise Image.DecompressionBombError
+            if picture.format in SCANNED:
+                check_scans(file)
             # Upright here already: some formats read their EXIF block from the file.
             return upright(picture, done)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(TOO_LARGE.format(Image.MAX_IMAGE_PIXELS)) from None
+    except _TooManyScansError:
+        raise
     except UNREADABLE as error:
         raise ValueError(_why_unreadable(error)) from None
+
+
+class _TooManyScansError(ValueError):
+    """Told in full already, where others of Pillow's are not."""
+
+
+def check_scans(file: Path | io.BytesIO) -> None:
+    """Raise ValueError for a JPEG of very many scans, which is made to eat a machine."""
+    content = file.read_bytes() if isinstance(file, Path) else file.getbuffer().tobytes()
+    # Within a scan this byte is always followed by a 0; a thumbnail has scans of its own.
+    num_scans = content.count(SCAN)
+    if num_scans > MOST_SCANS:
+        raise _TooManyScansError(
+            f"a JPEG of {num_scans:,} scans, and at most {MOST_SCANS} are read: each goes through "
+            "all pixels anew. Save it again, as PNG or as a usual JPEG"
+        )
 
 
 def _why_unreadable(error: Exception) -> str:

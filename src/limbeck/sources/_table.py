@@ -34,6 +34,7 @@ from limbeck.sources._cells.record import (
 from limbeck.sources._cells.spans import REFUSE, SpanCells, check_overlaps
 from limbeck.sources._cells.splits import split_of_cell
 from limbeck.sources._cells.tags import check_scheme
+from limbeck.sources._on_disk import RowCollector
 from limbeck.sources._split_files import SPLIT_OF_NAME as WORDS_OF
 from limbeck.sources._split_files import find_splits, split_of
 
@@ -136,8 +137,8 @@ class Table(ABC):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(its line, or `row 3`; cells by column: at least `columns`) of each record."""
 
-    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
-        """The rows of each split. Raises ValueError."""
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, Sequence[Row]]:
+        """The rows of each split; many of them lie on disk (`_on_disk`). Raises ValueError."""
         check_scheme(self.scheme)
         check_overlaps(self.overlaps)
         self._check_votes()
@@ -149,17 +150,17 @@ class Table(ABC):
         }
         # One for all files, so that a label is the same object in every split.
         labels = LabelParser(self.label_names, self.label_separator, self.no_label)
-        rows_of: dict[str, list[Row]] = {}
+        rows_of: dict[str, RowCollector] = {}
         files_of = find_splits(self.path, self.suffixes, given_names)
         is_one_file = sum(map(len, files_of.values())) == 1
         for split, files in files_of.items():
-            rows_of.setdefault(split, [])
+            rows_of.setdefault(split, RowCollector())
             for file in files:
                 column = self._split_column(file, is_one_file=is_one_file)
                 for row_split, row in self._rows(file, split, column, labels, on_bad_row):
-                    rows_of.setdefault(row_split, []).append(row)
+                    rows_of.setdefault(row_split, RowCollector()).append(row)
         self.notes[:] = labels.notes()
-        return rows_of
+        return {split: collector.rows() for split, collector in rows_of.items()}
 
     def _check_votes(self) -> None:
         """Raise ValueError where votes are read beside what they would be in place of."""
@@ -218,6 +219,9 @@ class Table(ABC):
             lists = [column for column in (cells.words, cells.tags) if column]
             records = as_sentences(records, self.sentence, lists)
         for where, record in records:
+            # `file:3` is a line that an editor can go to.
+            gap = "" if where.isdigit() else " "
+            place = f"{path}:{gap}{where}"
             try:
                 row_split = split
                 if split_column:
@@ -226,10 +230,10 @@ class Table(ABC):
                 if has_ids:
                     _check_id(str(record[id_column]), id_column, where, first_of_id)
             except ValueError as error:
-                # `file:3` is a line that an editor can go to.
-                gap = "" if where.isdigit() else " "
-                on_bad_row(BadRow(f"{path}:{gap}{where}", str(error), record))
+                on_bad_row(BadRow(place, str(error), record))
                 continue
+            if isinstance(cells, MessageCells):
+                row["place"] = place
             yield row_split, row
 
     def _cells(

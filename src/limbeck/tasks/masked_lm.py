@@ -28,7 +28,7 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Batch, Encoded, Scored, collate
-from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, parts
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, encoded, parts
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.inputs.tokenized import kind_of, vocabulary
 from limbeck.tasks.likelihood import LIKELIHOODS, UNKNOWN, is_known, softmax
@@ -164,7 +164,7 @@ class MaskedLm:
             return
         for text in texts:
             for part in parts(text):
-                yield self.input.uncut.encode(part, add_special_tokens=False)
+                yield encoded(part, self.input.uncut)
 
     def masked(
         self,

@@ -9,12 +9,14 @@ Shapes: N rows, P units of all rows, W of one.
 """
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import BinaryIO, overload
 
 import numpy as np
+from numpy.lib import format
 
 from limbeck.tasks import Encoded
 from limbeck.tasks.types import Array
@@ -140,31 +142,63 @@ class Part(Lazy):
 
 
 def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
-    """Write rows of tokens, a chunk at a time, for `open_packed`."""
-    ids: list[Array] = []
-    labels: list[Array] = []
-    positions: list[Array] = []
-    row_sizes: list[int] = []
-    row_units: list[int] = []
+    """Write rows of tokens for `open_packed`, a chunk at a time: of the chunks before nothing stays
+    in memory but their rows' sizes."""
+    ids = Growing(folder / "ids.npy")
+    labels = Growing(folder / "labels.npy")
+    positions = Growing(folder / "positions.npy")
+    row_sizes = array("q")
+    row_units = array("q")
     for rows in chunks:
-        # Joined chunk by chunk, so that the rows of a chunk can be forgotten.
         chunk_ids = np.concatenate([row.inputs["input_ids"] for row in rows])
         chunk_labels = np.concatenate([row.labels for row in rows])
         # No vocabulary has two billion tokens: int32 is half the file.
         ids.append(chunk_ids.astype(np.int32))
         labels.append(narrowed(chunk_labels))
-        row_sizes += [row.size for row in rows]
-        row_units += [len(row.labels) for row in rows]
-        for row in rows:
-            if row.positions is not None:
-                positions.append(row.positions.astype(np.int32))
-    np.save(folder / "ids.npy", np.concatenate(ids))
-    np.save(folder / "labels.npy", np.concatenate(labels))
+        row_sizes.extend(row.size for row in rows)
+        row_units.extend(len(row.labels) for row in rows)
+        # A task whose model answers once a row has none.
+        places = [row.positions for row in rows if row.positions is not None]
+        if places:
+            positions.append(np.concatenate(places).astype(np.int32))
+    for each in (ids, labels, positions):
+        each.close()
     np.save(folder / "starts.npy", starts_of(row_sizes))
     np.save(folder / "unit_starts.npy", starts_of(row_units))
-    # A task whose model answers once a row has none.
-    if positions:
-        np.save(folder / "positions.npy", np.concatenate(positions))
+
+
+class Growing:
+    """An array of one axis in a `.npy` file, written in parts; there is none without a part."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: BinaryIO | None = None
+        self.dtype = np.dtype(np.int32)
+        self.length = 0
+
+    def append(self, part: Array) -> None:
+        """Write a part behind those that are there, all of one type."""
+        if self.file is None:
+            self.file = self.path.open("wb")
+            self.dtype = part.dtype
+            self._write_header(0)
+        assert part.dtype == self.dtype
+        self.file.write(np.ascontiguousarray(part).data)
+        self.length += len(part)
+
+    def close(self) -> None:
+        """Write how long it is."""
+        if self.file is None:
+            return
+        self.file.seek(0)
+        self._write_header(self.length)
+        self.file.close()
+
+    def _write_header(self, length: int) -> None:
+        assert self.file is not None
+        # numpy leaves room for a longer number of rows, so that every header is as long.
+        described = {"descr": self.dtype.str, "fortran_order": False, "shape": (length,)}
+        format.write_array_header_1_0(self.file, described)
 
 
 def open_packed(folder: Path) -> PackedTexts:

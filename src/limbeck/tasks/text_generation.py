@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from limbeck.sources import Row
+from limbeck.sources import Row, place_of
 from limbeck.tasks import Encoded, Scored
 from limbeck.tasks.inputs.dialogue import DialogueInput
 from limbeck.tasks.inputs.token_bytes import byte_lengths
@@ -125,7 +125,7 @@ class TextGeneration:
             try:
                 encoded += self.input.rows_of(row)
             except ValueError as error:
-                raise ValueError(f"row {number}: {error}") from None
+                raise ValueError(f"{place_of(row, number)}: {error}") from None
         return encoded
 
     # Answers and figures.
@@ -134,12 +134,18 @@ class TextGeneration:
         """(W, V) logits to (W, 3): the nats of the true token, 0 without one; the most probable
         token; the bytes that the true one stands for."""
         likelihood = LIKELIHOODS[self.likelihood]
+        log_probabilities = likelihood.log_probability(logits, labels)
+        return self.reduced(log_probabilities, logits.argmax(-1), labels)
+
+    def reduced(self, log_probabilities: Array, top: Array, labels: Array) -> Array:
+        """As `reduce`, by a runtime that tells the log-probability of each label and the most
+        probable token, and not the logits of all: (W), (W), (W) to (W, 3)."""
         known = is_known(labels)
-        nats = -likelihood.log_probability(logits, labels) * known
+        nats = -log_probabilities * known
         # A model's table may be longer than the vocabulary; those of no token are 0 bytes long.
         of_label = np.where(known & (labels < len(self.bytes_of_token)), labels, 0)
         num_bytes = self.bytes_of_token[of_label] * known
-        return np.stack([nats, logits.argmax(-1), num_bytes], 1).astype(np.float32)
+        return np.stack([nats, top, num_bytes], 1).astype(np.float32)
 
     def decode(self, row: Row, logits: Array) -> Answer:
         """(W, V) logits to the tokens that most probably come next, at the last unit."""

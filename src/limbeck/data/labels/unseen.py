@@ -16,7 +16,7 @@ from limbeck.sources import BadRow, Row
 
 
 def unseen_labels(
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     labels: Sequence[str],
     task: Any,
     origin: str,
@@ -36,7 +36,7 @@ def unseen_labels(
 
 
 def refuse(
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     labels: Sequence[str],
     task: Any,
     origin: str,
@@ -62,7 +62,7 @@ def refuse(
 
 def notes_on(
     unseen: Mapping[str, Sequence[str]],
-    splits: Mapping[str, list[Row]],
+    splits: Mapping[str, Sequence[Row]],
     labels: Sequence[str],
     task: Any,
 ) -> list[str]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
-from limbeck.tasks.chat.template import MessageTemplate
-from limbeck.tasks.inputs.long_texts import parts
+from limbeck.tasks.chat.template import ASSISTANT, MessageTemplate
+from limbeck.tasks.inputs.long_texts import encoded, parts
 from limbeck.tasks.inputs.tokenized import open_tokenizer
 from limbeck.tasks.likelihood import UNKNOWN
 from limbeck.tasks.types import Array, Names
@@ -81,8 +81,9 @@ class DialogueInput:
 
     def rows_of(self, row: Row) -> Iterator[Encoded]:
         """What the model reads of a row: one Encoded, or several of a row that is longer than it
-        reads. Raises ValueError as `dialogue`."""
-        if row.get("asked"):
+        reads. Of a dialogue in which nobody has answered yet the next token is asked for. Raises
+        ValueError as `dialogue`."""
+        if row.get("asked") or is_unanswered(row):
             yield self.asked(row)
         elif "messages" in row:
             yield from self.dialogue(row["messages"])
@@ -107,15 +108,25 @@ class DialogueInput:
         """A row whose next token is asked for, its only unit, without a label; of one that is too
         long the end is read."""
         text = row.get("text")
-        if text is None:
-            text = self.template.render(row["messages"], add_generation_prompt=True)
-        ids = self.ids_of(text)[-self.max_tokens :]
+        ids = self.prompt(row["messages"]) if text is None else self.ids_of(text)
+        ids = ids[-self.max_tokens :]
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         return Encoded(inputs, np.array([len(ids) - 1]), np.array([UNKNOWN], np.int64))
 
+    def prompt(self, messages: Sequence[dict[str, str]]) -> Array:
+        """(T) the tokens of a dialogue up to where an answer begins. Raises ValueError for messages
+        that the template refuses."""
+        return self.ids_of(self.template.render(messages, add_generation_prompt=True))
+
     def ids_of(self, text: str) -> Array:
         """(T) the tokens of a text, without any that the tokenizer would add around it."""
-        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        return np.array(encoded(text, self.tokenizer).ids, np.int64)
+
+
+def is_unanswered(row: Row) -> bool:
+    """Whether a row is a dialogue without any answer, as rows without labels are."""
+    messages = row.get("messages", ())
+    return bool(messages) and all(each["role"] != ASSISTANT for each in messages)
 
 
 def in_spans(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> Array:
@@ -133,6 +144,7 @@ def stretches(ids: Array, units: Array, max_tokens: int) -> Iterator[Encoded]:
     most `max_tokens`. Each unit is in one of them; half of every further one is what came before.
     """
     start = 0
+    part = 0
     while len(units):
         if units[0] >= start + max_tokens:
             start = int(units[0]) - max_tokens // 2
@@ -141,7 +153,8 @@ def stretches(ids: Array, units: Array, max_tokens: int) -> Iterator[Encoded]:
         # Up to the last unit: nobody predicts what follows.
         read = ids[start : start + places[-1] + 1]
         inputs = {"input_ids": read, "attention_mask": np.ones_like(read)}
-        yield Encoded(inputs, places - 1, read[places])
+        yield Encoded(inputs, places - 1, read[places], part=part)
+        part += 1
         units = units[count:]
 
 

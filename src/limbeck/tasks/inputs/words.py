@@ -19,13 +19,15 @@ import numpy as np
 from limbeck.core.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
-from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS
+from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, encoded
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
 from limbeck.tasks.types import Array, Names, Rows
 
 # Of one sentence. A model reads some hundred tokens; a million dots are a million words, each of
 # which takes its time and has its answer.
 MOST_WORDS = 10_000
+# Enough of any script for so many words.
+STRETCH_CHARACTERS = 8 * MOST_WORDS
 
 
 class WordsInput(TokenizedInput):
@@ -76,9 +78,21 @@ class WordsInput(TokenizedInput):
             if not self.preprocess or not stretch_pattern().match(match.group()):
                 found.append((start, end))
                 continue
-            encoding = self.uncut.encode(match.group(), add_special_tokens=False)
-            starts = [first for first, _ in encoding.offsets]
-            found += [(start + a, start + b) for a, b in pieces(match.group(), starts)]
+            found += [(start + a, start + b) for a, b in self.pieces(match.group())]
+        return found
+
+    def pieces(self, stretch: str) -> list[Span]:
+        """A stretch without spaces, cut where tokens begin; of one with more than MOST_WORDS the
+        first ones, which are more."""
+        # Of a line of half a million letters the first part tells that they are too many.
+        parts = [stretch[:STRETCH_CHARACTERS]]
+        if len(stretch) > STRETCH_CHARACTERS:
+            parts.append(stretch)
+        for part in parts:
+            starts = [first for first, _ in encoded(part, self.uncut).offsets]
+            found = pieces(part, starts)
+            if len(found) > MOST_WORDS:
+                break
         return found
 
     def full_lengths(self, rows: Rows) -> list[int]:
