@@ -1,10 +1,13 @@
 """Does a watch alarm when requests have changed, and else not? On the rows of a file, as an artifact answers them.
 
     python benchmarks/drift.py ARTIFACT FILE [STREAMS]
+    python benchmarks/drift.py bound
 
 FILE: rows that the artifact has not seen, such as the test split, as `limbeck predict` reads them. Of its rows STREAMS (5) streams of 100,000 requests are drawn, with replacement, and held against the artifact's reference.json. Then, after
 6,000 requests each: a tenth of all requests goes over to the label that is answered most seldom, and texts are cut to half of their words. Printed: alarms in the unshifted streams, the requests until a shift is seen, and what counting and looking costs. The exit status is 1
 where an unshifted stream has more than one alarm against the requests before it.
+
+`bound`: how soon the best of all tests sees a tenth of all requests go over to one of equal labels: Page's cumulative sum (CUSUM), told which label it is, and its shares before and after. No test with as few false alarms has a shorter mean delay (Moustakides, 1986).
 
 Alarms against validation are told by themselves: FILE may really be unlike validation, and all streams are drawn from the same few rows.
 """
@@ -145,6 +148,47 @@ def costs(predictor: Predictor, raw: Any, stream: Stream) -> str:
     return f"{min(rounds) * 1e6:.1f} us a request, {statistics.median(looks) * 1e3:.1f} ms a look at all windows, {stream.counts.nbytes:,} bytes a process"
 
 
+def bound(labels: int, requests_per_alarm: float, paths: int = 20_000) -> str:
+    """How soon CUSUM sees a tenth of all requests go over to one of so many equal labels, in words.
+
+    requests_per_alarm: of an unshifted stream, on average.
+    """
+    before = 1 / labels
+    # Of two labels a tenth of all requests comes from the other one; of more, from all alike.
+    after = 0.6 if labels == 2 else 0.9 * before + 0.1
+    steps = math.log(after / before), math.log((1 - after) / (1 - before))
+    # 1. The height at which so few false alarms are left: they fall as exp(-height), measured where they are frequent, and again at one in 100,000.
+    height = 5.0
+    for wanted in (1e5, requests_per_alarm):
+        alarms = false_alarms(before, steps, height, paths)
+        height += math.log(wanted * alarms / (paths * CUSUM_REQUESTS))
+    # 2. How long a shift takes that begins where the sum is 0, which is the worst moment.
+    chance = np.random.default_rng(1)
+    sums, seen = np.zeros(paths), np.full(paths, math.inf)
+    for number in range(1, LONGEST + 1):
+        sums = np.maximum(sums, 0) + np.where(chance.random(paths) < after, *steps)
+        seen[(sums >= height) & (seen == math.inf)] = number
+        if number % 500 == 0 and seen.max() < math.inf:
+            break
+    return f"{labels} labels, {before:.3f} to {after:.3f}, a false alarm in {requests_per_alarm:,.0f}: mean {seen.mean():.0f}, median {np.median(seen):.0f}, 90 of 100 within {np.quantile(seen, 0.9):.0f}, within 500 in {np.mean(seen <= 500):.0%}"
+
+
+# Of each path on which false alarms are counted.
+CUSUM_REQUESTS = 10_000
+
+
+def false_alarms(share: float, steps: tuple[float, float], height: float, paths: int) -> int:
+    """How often CUSUM of this height alarms on unshifted requests, `share` of which have the label."""
+    chance = np.random.default_rng(0)
+    sums, alarms = np.zeros(paths), 0
+    for _ in range(CUSUM_REQUESTS):
+        sums = np.maximum(sums, 0) + np.where(chance.random(paths) < share, *steps)
+        is_alarm = sums >= height
+        alarms += int(is_alarm.sum())
+        sums[is_alarm] = 0
+    return alarms
+
+
 def main(artifact: str, file: str, streams: int) -> int:
     """Print all of it."""
     predictor = limbeck.load(artifact)
@@ -185,6 +229,11 @@ def main(artifact: str, file: str, streams: int) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["bound"]:
+        for labels in (2, 6, 77):
+            for requests_per_alarm in (1e5, 2e6):
+                print(bound(labels, requests_per_alarm), flush=True)
+        sys.exit()
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else 5))

@@ -5,7 +5,8 @@
 TEXT is a file of plain text, such as tinyshakespeare's input.txt: its first nine tenths train, the
 last twentieth is the test. A byte-level BPE of 2,048 tokens is trained on the first, then a Llama of
 4 layers, 128 wide, tied. Half of the steps are in float; from there one branch goes on in float, and
-the joint ones quantized (lsq, with the error term), on the same batches. The finished float model is
+the joint ones quantize, at once or in the last fifth (by `every_step`, or as named; with the error
+term), on the same batches. The finished float model is
 quantized afterwards by each way, calibrated on windows of train. Every figure is of teacher-forced
 windows of 64 tokens; the interval is of the paired difference from the float model, by windows.
 """
@@ -14,7 +15,7 @@ import argparse
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from limbeck.quantization.after_training import calibrate, quantize_after_training
 from limbeck.quantization.group_codes import group_codes
 from limbeck.quantization.modules.key_values import Int8Cache
-from limbeck.quantization.modules.swap import squared_error
+from limbeck.quantization.modules.swap import Quantized, squared_error
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model, quantization_components
+from limbeck.quantization.progressive import cover_weights
 from limbeck.recipe.model import Quantize
 
 VOCABULARY = 2048
@@ -59,7 +61,16 @@ AFTER: dict[str, dict[str, Any]] = {
     },
     "int3 gptq": {"weights": "int3", "rounding": "gptq"},
 }
-JOINT = {"int8 joint": "int8", "int4 joint": "int4"}
+# From which share of all steps on, and how.
+JOINT: dict[str, tuple[float, dict[str, Any]]] = {
+    "int8 joint": (0.8, {"weights": "int8", "range": "every_step"}),
+    "int8 joint from half": (0.5, {"weights": "int8", "range": "every_step"}),
+    "int8 joint from half, lsq": (0.5, {"weights": "int8", "range": "lsq"}),
+    "int4 joint": (0.8, {"weights": "int4", "range": "every_step"}),
+    "int4 joint, lsq": (0.8, {"weights": "int4", "range": "lsq"}),
+    "int4 joint from half": (0.5, {"weights": "int4", "range": "every_step"}),
+    "int4 joint from half, lsq": (0.5, {"weights": "int4", "range": "lsq"}),
+}
 
 
 def tokens_of(text: str) -> Tensor:
@@ -98,8 +109,16 @@ def scored(model: nn.Module, rows: Tensor, cache: Callable[[], Any] | None = Non
     return torch.cat(parts).double().numpy()
 
 
-def train(model: nn.Module, rows: Tensor, steps: range, total: int, seed: int) -> None:
-    """Some of the `total` steps, each on its own rows and at its own rate, whoever takes them."""
+def train(
+    model: nn.Module,
+    rows: Tensor,
+    steps: range,
+    total: int,
+    seed: int,
+    before: Mapping[int, Callable[[], None]] | None = None,
+) -> None:
+    """Some of the `total` steps, each on its own rows and at its own rate, whoever takes them;
+    `before`: what is called before a step of this number."""
     model.train()
     parameters = [each for each in model.parameters() if each.requires_grad]
     groups = [
@@ -108,6 +127,8 @@ def train(model: nn.Module, rows: Tensor, steps: range, total: int, seed: int) -
     ]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95))
     for step in steps:
+        if before and step in before:
+            before[step]()
         generator = torch.Generator().manual_seed(seed * 10**6 + step)
         drawn = rows[torch.randint(0, len(rows), (ROWS,), generator=generator)]
         # Ten steps from 0 wherever a branch begins: moments are new there.
@@ -115,6 +136,7 @@ def train(model: nn.Module, rows: Tensor, steps: range, total: int, seed: int) -
         rate = RATE * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / total)))
         for group in optimizer.param_groups:
             group["lr"] = rate
+        cover_weights(each for each in model.modules() if isinstance(each, Quantized))
         loss = nats(model, drawn).mean() + ERROR_WEIGHT * squared_error(model)
         optimizer.zero_grad()
         loss.backward()
@@ -173,11 +195,11 @@ def one_seed(data: dict[str, Tensor], total: int, seed: int) -> dict[str, np.nda
     found["float, int8 cache"] = scored(plain, data["test"], Int8Cache)
     for name, keys in AFTER.items():
         found[name] = scored(after(plain, keys, calibration), data["test"])
-    for name, weights in JOINT.items():
+    for name, (start, keys) in JOINT.items():
         model = copy.deepcopy(begun)
-        _, forwards, _ = prepared(model, {"weights": weights}, calibration)
-        calibrate(model, forwards)
-        train(model, data["train"], range(half, total), total, seed)
+        _, forwards, _ = prepared(model, keys, calibration)
+        begin = {int(start * total): partial(calibrate, model, forwards)}
+        train(model, data["train"], range(half, total), total, seed, begin)
         group_codes(model)  # raises where a scale is no fp16 number
         found[name] = scored(model, data["test"])
     return found

@@ -67,16 +67,39 @@ def refuse_other_tokens(terms: Sequence[Term]) -> None:
             )
 
 
-def refuse_other_vocabulary(terms: Sequence[Term]) -> None:
-    """For two models whose labels are the tokens of two vocabularies: raises ValueError where a
-    loss compares them label by label."""
+def refuse_other_vocabulary(
+    terms: Sequence[Term], student: Sequence[str], teacher: Sequence[str]
+) -> None:
+    """Raise ValueError where a loss compares label by label two models whose labels are the tokens
+    of two vocabularies."""
+    if list(student) == list(teacher):
+        return
     for term in terms:
         if not compares_labels(term.loss):
             continue
         raise ValueError(
             f"distill.losses.{term.name}: it compares two models label by label, and the tokens of "
-            f"teacher and student are two vocabularies. {OTHER_VOCABULARY}"
+            f"teacher and student are two vocabularies: {difference(student, teacher)}. "
+            f"{OTHER_VOCABULARY}"
         )
+
+
+def difference(student: Sequence[str], teacher: Sequence[str]) -> str:
+    """In what two vocabularies differ, in words.
+
+    >>> difference(["a", "b", "c"], ["a", "b"])
+    'the student has 3 tokens and the teacher 2; the first 2 are the same'
+    """
+    told = f"the student has {len(student):,} tokens and the teacher {len(teacher):,}"
+    pairs = zip(student, teacher, strict=False)
+    for number, (of_student, of_teacher) in enumerate(pairs):
+        if of_student != of_teacher:
+            return (
+                f"{told}; token {number:,} is `{of_student}` of the student and `{of_teacher}` of "
+                "the teacher"
+            )
+    first = min(len(student), len(teacher))
+    return f"{told}; the first {first:,} are the same"
 
 
 def taps_of(terms: Sequence[Term], *, of_teacher: bool) -> list[Tap]:

@@ -5,14 +5,13 @@ Its outputs over the training rows are computed once and kept on disk (`teacher_
 very batch that the student reads, at the cost of its forward in every step.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from limbeck.models.running import run_model
+from limbeck.models.running import autocast, run_model
 from limbeck.models.taps import Outputs, Tap
 from limbeck.tasks import Batch
 
@@ -66,8 +65,5 @@ def ask(
     """One forward of a teacher, on the device where model and batch lie; of a vocabulary its logits
     are left to be computed later, some units at a time."""
     counted[FORWARDS] += 1
-    mixed_precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-    if dtype != torch.float32:
-        mixed_precision = torch.autocast(batch.mask.device.type, dtype)
-    with mixed_precision:
+    with autocast(batch.mask.device, dtype):
         return run_model(model, batch, taps, project_later=True)

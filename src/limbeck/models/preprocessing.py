@@ -9,7 +9,7 @@ from limbeck.models import networks
 from limbeck.models.create import is_network
 from limbeck.models.published import timm_models
 from limbeck.models.published.hub import file_of, locate, quiet, reading
-from limbeck.models.published.positions import num_positions
+from limbeck.models.published.positions import num_positions, trained_length
 from limbeck.models.published.processors import completed, image_settings
 from limbeck.models.published.tokenizers import padding_token, read_tokenizer
 from limbeck.tasks.inputs.characters import character_tokenizer
@@ -92,7 +92,8 @@ def preprocess(
 def dialogue(name: str, tokenizer: Any, max_tokens: int) -> str:
     """The text of `dialogue.json` of a causal language model: its tokenizer, its chat template
     where it has one, and which tokens end an answer. Raises ValueError."""
-    lengths = (max_tokens, tokenizer.model_max_length, num_positions(name))
+    # Rotary positions have no end, but nobody has trained the model beyond this.
+    lengths = (max_tokens, tokenizer.model_max_length, num_positions(name), trained_length(name))
     template = tokenizer.chat_template
     # Some have several by name, one of them for calling tools.
     if isinstance(template, dict):

@@ -26,6 +26,13 @@ from limbeck.tasks import Batch, apart
 _ends_in_projection: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Inside, matrix products are computed in `dtype`; nothing changes where it is float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
 def run_model(
     model: nn.Module,
     batch: Batch,

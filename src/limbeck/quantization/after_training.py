@@ -23,6 +23,7 @@ from limbeck.quantization.equalizers import (
 )
 from limbeck.quantization.fold import NORMS
 from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.kv_cache import KeptInInt8
 from limbeck.quantization.modules.swap import (
     Normed,
     Quantized,
@@ -55,7 +56,7 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
     activations = activation_quantizers(model)
     # 1. Back to the float model: a layer's range must not depend on the old ranges before it.
     for module in model.modules():
-        if isinstance(module, FakeQuantizer):
+        if isinstance(module, FakeQuantizer | KeptInInt8):
             module.calibrated.fill_(False)
     take_first_moments(model, batches)
     # 2. Activations first, as long as weights are float too.
@@ -66,10 +67,13 @@ def calibrate(model: nn.Module, forwards: Iterable[Callable[[nn.Module], Any]]) 
             forward(model)
         for quantizer in activations:
             quantizer.finish()
-        # 3. Weights.
+        # 3. Weights, and what is kept of tokens.
         for module in model.modules():
             if isinstance(module, Quantized):
                 module.calibrate_weight()
+            elif isinstance(module, KeptInInt8):
+                # Each head of a token has its own scale: there is none to fit.
+                module.calibrated.fill_(True)
     model.train(was_training)
 
 

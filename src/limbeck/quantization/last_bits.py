@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.quantization.modules.kv_cache import KeptInInt8
 from limbeck.quantization.modules.swap import Quantized, activation_quantizers
 
 # The distance of neighbouring float32 numbers, of a number's own size.
@@ -41,9 +42,11 @@ def move_last_bits(model: nn.Module, seed: int) -> nn.Module:
 
 
 def readers(model: nn.Module) -> list[nn.Module]:
-    """What rounds activations: the static quantizers, and layers that find a range in each call."""
-    dynamic = []
+    """What rounds activations: the static quantizers, layers that find a range in each call, and
+    caches of int8."""
+    dynamic: list[nn.Module] = []
     for module in model.modules():
-        if isinstance(module, Quantized) and (module.is_dynamic or module.token_group):
+        is_layer = isinstance(module, Quantized) and (module.is_dynamic or module.token_group)
+        if is_layer or isinstance(module, KeptInInt8):
             dynamic.append(module)
     return [*activation_quantizers(model), *dynamic]

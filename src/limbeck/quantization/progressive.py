@@ -9,13 +9,14 @@ takes a format before the last only where that has more levels than its own.
   interval that suits 8 bits would cover values that 2 bits must clip (docs/log.md).
 - The optimizer's moments are kept: no gain was seen from forgetting a scale's.
 - Activations keep what they have learned, since their grid does not change.
+- A range that takes its weights anew in each step (`every_step`) does so before the step.
 - Where there are batch norms, all ranges are fitted anew a few times early on (`refits`): a learned
   step moves by a few thousandths a training step, and a zero point not at all.
 
 All is a pure function of the step, so that a resumed training finds its grids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -101,6 +102,8 @@ class Progressive:
         is_refit = self.has_norms and step in refits(first, total)
         if step == first or is_refit:
             self.calibrate()
+        elif step > first:
+            cover_weights(self.final_grids)
         if step in begins[1:]:
             self.switch(phase_at(step - 1, begins), phase)
             formats = [*self.settings.progressive, self.settings.weights]
@@ -120,6 +123,14 @@ class Progressive:
             return final
         asked = GRIDS[formats[phase]]
         return asked if asked.num_levels > final.num_levels else final
+
+
+def cover_weights(modules: Iterable[Quantized]) -> None:
+    """Let grids cover their weights as these stand, where the range asks for it."""
+    # Tied modules share a quantizer, and the weight.
+    covering = {each.quantizer: each for each in modules if each.quantizer.range_class.each_step}
+    for quantizer, module in covering.items():
+        quantizer.cover(module.coded_weight())
 
 
 def phase_at(step: int, begins: list[int]) -> int:

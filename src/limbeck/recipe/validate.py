@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.core import registry, wording
 from limbeck.core.grids import GRIDS
+from limbeck.recipe import generated_answers
 from limbeck.recipe.problems import Fix, Mistake, WrongStages
 from limbeck.tasks import SelfSupervised, Task
 from limbeck.tasks.inputs.text import TextInput
@@ -36,6 +37,8 @@ NO_LABELLER = (
 # What opens models that say the next token, and how their weights are stored.
 GENERATING = "AutoModelForCausalLM"
 GROUPS: dict[str, Any] = {"group": 32, "scale": "float16", "activations": "float"}
+
+BY_TOKEN = "int8-dynamic"
 
 # What `train.device` may be.
 DEVICES = r"auto|cpu|cuda(:[0-9]+)?|mps|xpu"
@@ -302,6 +305,7 @@ def _mistakes_of_teaching(recipe: "Recipe") -> Iterator[Mistake]:
             ["distill", "combine"],
             "`distill.combine` says what several teachers answer together: it needs `teachers`",
         )
+    yield from generated_answers.mistakes_of_stages(recipe)
     if recipe.teacher and recipe.teacher.placement == "sharded" and recipe.teacher.epochs:
         yield Mistake(
             ["teacher", "placement"],
@@ -383,6 +387,8 @@ def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:
             f"`{recipe.task}` does not answer once a text, and only such answers are averaged over "
             "windows. Leave it out",
         )
+    if task.auto_model != GENERATING:
+        yield from generated_answers.mistakes_of_task(recipe)
     misnamed = list(_misnamed(recipe, task))
     if misnamed:
         # What the names stand for is what the other rules ask.
@@ -401,12 +407,21 @@ def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:
 def _mistakes_of_groups(task: str, quantize: "Quantize") -> Iterator[Mistake]:
     """What runtimes of text generation do not hold: other scales than fp16's, of other groups."""
     for key, wanted in GROUPS.items():
-        if getattr(quantize, key) != wanted:
+        given = getattr(quantize, key)
+        # Rounded by token and group, as the runtimes round what they multiply.
+        if given != wanted and given != BY_TOKEN:
             yield Mistake(
                 ["quantize", key],
                 f"`{task}`: the runtimes of language models hold weights in groups of 32 with fp16 "
-                f"scales, beside float activations. Write {key}: {wanted}",
+                f"scales, beside activations that are float or int8-dynamic. Write {key}: {wanted}",
                 Fix(("quantize", key), value=wanted),
+            )
+    for name, scheme in quantize.modules.items():
+        if scheme.weights != "float" and scheme.activations != quantize.activations:
+            yield Mistake(
+                ["quantize", "modules", name, "activations"],
+                f"`{task}`: one graph reads one kind of activations, and `quantize` says "
+                f"{quantize.activations}. Write activations: {quantize.activations} here too",
             )
 
 

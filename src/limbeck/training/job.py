@@ -21,6 +21,8 @@ from limbeck.tasks import Batch, Encoded
 Draw = Callable[[Batch, np.random.Generator], Batch]
 # (batch on the device, epoch, step) -> the batch with its images augmented.
 View = Callable[[Batch, int, int], Batch]
+# (batch on the device, step) -> the batch that the step learns from.
+Rewrite = Callable[[Batch, int], Batch]
 # (student, teacher, parts of the loss, progress) -> figures by name.
 Measure = Callable[
     [Outputs, Outputs | None, Mapping[str, torch.Tensor], float],
@@ -71,6 +73,11 @@ def keep_view(batch: Batch, epoch: int, step: int) -> Batch:
     return batch
 
 
+def keep_texts(batch: Batch, step: int) -> Batch:
+    """Every step learns from what the rows say."""
+    return batch
+
+
 def measure_nothing(
     student: Outputs,
     teacher: Outputs | None,
@@ -104,12 +111,15 @@ class TrainingRows:
     draw: (batch, generator) makes of a numpy batch the one to train on (masked words, say), by a
         generator that (seed, step) alone decides.
     view: (batch, epoch, step) augments its images.
+    rewrite: (batch on the device, step) may put other texts in the place of its own, such as what
+        the model says as it is at that step; a function of both and of the model's weights alone.
     """
 
     encoded: Sequence[Encoded]
     padding: dict[str, int]
     draw: Draw = keep_rows
     view: View = keep_view
+    rewrite: Rewrite = keep_texts
 
 
 @dataclass(frozen=True, kw_only=True)

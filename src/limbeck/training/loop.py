@@ -28,7 +28,7 @@ from limbeck.core.system import memory
 from limbeck.core.system.signals import deferred_interrupt
 from limbeck.data.batches import batch_plan, padded_size
 from limbeck.models import processes
-from limbeck.models.running import run_model
+from limbeck.models.running import autocast, run_model
 from limbeck.models.taps import Outputs
 from limbeck.models.torch_batches import to_device, to_torch
 from limbeck.recipe.model import Train
@@ -47,7 +47,6 @@ from limbeck.training.checkpoints import (
     write_checkpoint,
 )
 from limbeck.training.clock import Clock
-from limbeck.training.devices import autocast
 from limbeck.training.job import Job
 
 # Loss terms are logged about this many times a training, since the host waits for the device to
@@ -261,7 +260,8 @@ class Training:
     def batch(self, step: int) -> Batch:
         """The step's whole batch, drawn and augmented on the host, then moved to the device.
 
-        On the host, so that it is the same for every device, and in one copy.
+        On the host, so that it is the same for every device, and in one copy. Only what the model
+        itself puts into it comes later.
         """
         job = self.job
         epoch, rows = self.batches[step]
@@ -270,7 +270,7 @@ class Training:
         generator = np.random.default_rng([job.settings.seed, step, DRAW_STREAM])
         drawn = job.rows.draw(batch, generator)
         seen = job.rows.view(to_torch(drawn), epoch, step)
-        return to_device(seen, job.device)
+        return job.rows.rewrite(to_device(seen, job.device), step)
 
     def forward(self, batch: Batch) -> Outputs:
         """The model's outputs on every row of `batch`, whichever process reads which."""

@@ -45,6 +45,8 @@ class Products(nn.Module):
 
     Each factor passes through a child of its own before it is multiplied: `query` (scaled), `key`
     (transposed), `value` and `probabilities`. They are identities until quantizers replace them.
+    Before that, keys and values pass through `kept`, where there is one: what a cache makes of them
+    (`quantization.modules.key_values`).
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class Products(nn.Module):
         self.key: nn.Module = nn.Identity()
         self.value: nn.Module = nn.Identity()
         self.probabilities: nn.Module = nn.Identity()
+        self.kept: nn.Module | None = None
 
     def forward(
         self,
@@ -69,6 +72,10 @@ class Products(nn.Module):
         `query` is (B, H, T, D); `key` and `value` are (B, G, S, D), where G divides H: heads share
         keys and values in grouped-query attention. `mask` is added to the scores.
         """
+        if self.kept is not None:
+            # Before heads share them: a cache keeps them once.
+            key = self.kept(key)
+            value = self.kept(value)
         heads_per_key = query.shape[1] // key.shape[1]
         if heads_per_key > 1:
             key = key.repeat_interleave(heads_per_key, 1)

@@ -37,6 +37,18 @@ def num_positions(name: str) -> int | None:
     return _FOUND[text]
 
 
+def trained_length(name: str) -> int | None:
+    """How many tokens a model says that it was made for, whatever its positions are; None where its
+    config does not say. Raises ValueError as `num_positions`."""
+    import transformers
+
+    with reading(name), quiet():
+        config = transformers.AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+    length = getattr(config, "max_position_embeddings", None)
+    # Some write -1, or a number without meaning, where nothing bounds them.
+    return length if isinstance(length, int) and length > 0 else None
+
+
 def positions_of(config: Any) -> int | None:
     """`num_positions` of a model by its config, which `transformers` has read."""
     import transformers

@@ -75,12 +75,24 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
     Raises ValueError for a model whose attention does not go through the interface of
     `transformers`.
     """
-    route_attention(model)
-    if not is_routed(model):
-        raise refusal(model)
     range_class = registry.load("ranges", range_name)
     device = next(model.parameters()).device
     make_products = partial(quantized_products, range_class, device)
+    if not add_products(model, make_products, forward):
+        raise refusal(model)
+
+
+def add_products(
+    model: nn.Module, make_products: Callable[[], Products], forward: Callable[[nn.Module], Any]
+) -> list[Products]:
+    """Give every attention module of `model` products of its own, and return them all.
+
+    A module that has some keeps those. `forward(model)` runs one batch, to see which modules
+    attend. The list is empty for a model whose attention is computed elsewhere.
+    """
+    route_attention(model)
+    if not is_routed(model):
+        return []
     # In eval mode and without gradients: the batch only shows which modules attend.
     was_training = model.training
     try:
@@ -88,8 +100,7 @@ def attach(model: nn.Module, range_name: str, forward: Callable[[nn.Module], Any
             forward(model.eval())
     finally:
         model.train(was_training)
-    if not any(isinstance(module, Products) for module in model.modules()):
-        raise refusal(model)
+    return [module for module in model.modules() if isinstance(module, Products)]
 
 
 def refusal(model: nn.Module) -> ValueError:

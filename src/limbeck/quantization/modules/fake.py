@@ -36,7 +36,7 @@ from limbeck.core import registry
 from limbeck.core.contract import place, wrong_return
 from limbeck.core.grids import GRIDS, Grid
 from limbeck.models.processes import row_share
-from limbeck.quantization.affine import dequantize, quantize
+from limbeck.quantization.affine import dequantize, fit_interval, quantize
 from limbeck.quantization.grids_torch import nearest_level
 from limbeck.quantization.half_scales import HalfScale, signs
 from limbeck.quantization.host_copy import HostCopy
@@ -367,6 +367,17 @@ class FakeQuantizer(nn.Module):
         # Read now, where the host waits anyway, so that no training step has to.
         _ = self.is_calibrated, self.is_never_negative if self.groups == 1 else None
         self.observer = None
+
+    @torch.no_grad()
+    def cover(self, weight: Tensor) -> None:
+        """Let the grid cover a weight as it stands, with no wait for the device."""
+        values = self.rows(weight.detach().float())
+        if self.sign is not None:
+            self.sign.copy_(signs(values, self.grid))
+            values = values * self.sign.unsqueeze(1)
+        low, high = values.aminmax(dim=1)
+        scale, _ = fit_interval(low, high, self.grid)
+        self.log_scale.copy_(scale.log())
 
     def checked(self, fit: Fit) -> Fit:
         """What a range, perhaps somebody else's, fitted. Raises ValueError where it is wrong."""

@@ -292,7 +292,6 @@ class IntegerLinear(Integer):
         self.register_buffer("bias", bias)
         self.is_dynamic = source.is_dynamic
         self.token_group = source.token_group
-        self.is_half = source.quantizer.is_half
 
     @property
     def weight(self) -> Tensor:
@@ -309,7 +308,7 @@ class IntegerLinear(Integer):
     def forward(self, x: Tensor) -> Tensor:
         x = self.basis(x)
         if self.token_group:
-            x = by_token(x, self.token_group, is_half=self.is_half)
+            x = by_token(x, self.token_group, is_half=False)
         is_matrix = x.ndim == 2
         # ONNX Runtime turns a plain matrix product with a bias into a Gemm of floats: a product of
         # three axes stays one of integers.

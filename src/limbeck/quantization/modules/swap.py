@@ -85,7 +85,8 @@ class Quantized(nn.Module):
         if self.is_dynamic and self.quantizer.is_calibrated:
             return dynamic(x.float(), GRIDS["uint8"])
         if self.token_group and self.quantizer.is_calibrated:
-            return by_token(x.float(), self.token_group, is_half=self.quantizer.is_half)
+            # Scales in float32, as ONNX Runtime has them; llama.cpp's are fp16 numbers.
+            return by_token(x.float(), self.token_group, is_half=False)
         if self.input is None or self.reads_codes:
             return x
         return self.input(x)

@@ -29,12 +29,14 @@ class Range(Protocol):
     learned_offset: whether the zero point is learned beside the scale, on affine grids.
     clipped_only: whether only values beyond the grid move the scale, on affine grids.
     by_batch: whether a batch counts as one, however many values it has.
+    each_step: whether a weight's extremes are covered anew before every training step.
     """
 
     learned: ClassVar[bool]
     learned_offset: ClassVar[bool]
     clipped_only: ClassVar[bool]
     by_batch: ClassVar[bool]
+    each_step: ClassVar[bool]
 
     def __init__(self, grid: Grid) -> None: ...
 
@@ -61,6 +63,7 @@ class Still:
     learned_offset: ClassVar[bool] = False
     clipped_only: ClassVar[bool] = False
     by_batch: ClassVar[bool] = False
+    each_step: ClassVar[bool] = False
 
 
 class Sample(Still):

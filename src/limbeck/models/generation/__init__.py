@@ -1,0 +1,1 @@
+"""Text from a causal language model in torch, many prompts at once, as training needs it."""

@@ -1,0 +1,1 @@
+"""What models write for a training: the teacher's answers as rows, or the student's own."""
