@@ -31,7 +31,7 @@ from limbeck.artifact.runtimes import Graph, open_graph
 from limbeck.core import registry
 from limbeck.core.files import file_digest, folder_digest, read_json, write_json
 from limbeck.evaluation.scores import Scored
-from limbeck.exporters import onnx_kernels, writing
+from limbeck.exporters import ForTasks, onnx_kernels, writing
 from limbeck.exporters.onnx_kernels import check_kernels, optimized_ops
 from limbeck.exporters.requirements import require_exporters, runtimes_of
 from limbeck.models.weights import model_state
@@ -61,6 +61,12 @@ def installed(name: str) -> bool:
     return True
 
 
+# Those of text generation alone are asked by `test_text_exporters`.
+ALL = [
+    name
+    for name in registry.names("exporters")
+    if not isinstance(registry.create("exporters", name), ForTasks)
+]
 EXPORTERS = [
     pytest.param(
         name,
@@ -68,9 +74,9 @@ EXPORTERS = [
             not installed(name), reason=f"the runtime of `{name}` is not installed"
         ),
     )
-    for name in registry.names("exporters")
+    for name in ALL
 ]
-INSTALLED = [name for name in registry.names("exporters") if installed(name)]
+INSTALLED = [name for name in ALL if installed(name)]
 # The first writes the graph that an artifact opens by default.
 INSTALLED.sort(key=lambda name: name != "onnx")
 

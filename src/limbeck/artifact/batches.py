@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from limbeck.artifact.proof.golden import ENDS
-from limbeck.artifact.runtimes import Graph
+from limbeck.artifact.runtimes import ByPlace, Graph
 from limbeck.tasks import Encoded, pad
 from limbeck.tasks.packed import averaged, sizes
 
@@ -37,6 +37,8 @@ def run_batch(
 
     padding: what fills up an input of a shorter row, where that is not 0.
     """
+    if isinstance(graph, ByPlace):
+        return [_at_units(graph, row) for row in encoded]
     # 1. A row of several texts (a query and its item) is as many rows of the graph.
     parts = [_graph_rows(row) for row in encoded]
     graph_rows = [part for of_row in parts for part in of_row]
@@ -49,6 +51,14 @@ def run_batch(
         start += len(of_row)
         by_row.append(averaged(row, own) if row.positions is None else _at(own[0], row.positions))
     return by_row
+
+
+def _at_units(graph: ByPlace, row: Encoded) -> np.ndarray:
+    """(W, V) logits of a row by a graph that reads one text at a time."""
+    ids = row.inputs["input_ids"]
+    # A causal model's units are places of tokens, none of which was cut off.
+    places = np.arange(len(ids)) if row.positions is None else row.positions
+    return graph.logits_at(ids, places)
 
 
 def in_batches(

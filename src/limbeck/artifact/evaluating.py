@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.evaluate import evaluate as figures_on
+from limbeck.artifact.evaluate_texts import evaluate_texts, rows_from_dicts, rows_of_texts
 from limbeck.artifact.load import load
 from limbeck.artifact.predictions import data_frame
 from limbeck.artifact.predictor import Predictor
@@ -15,6 +16,7 @@ from limbeck.core.contract import require_argument
 from limbeck.core.terminal.notebook import html_table
 from limbeck.core.wording import figure, suggest
 from limbeck.sources import BadRow, fail
+from limbeck.tasks.text_generation import TextGeneration
 
 # What `columns` may name.
 COLUMNS = (
@@ -110,6 +112,25 @@ def labels_of(predictor: Predictor, column: str | None) -> Labels:
     )
 
 
+def of_texts(predictor: Predictor, source: Any, on_bad_row: str) -> Evaluation:
+    """`evaluate` of a model that writes texts: a path, or dicts of `messages`, of `prompt` and
+    `response`, or of `text`."""
+    bad: list[BadRow] = []
+    is_path = isinstance(source, str | Path)
+    if is_path:
+        tell_bad = bad.append if on_bad_row == "skip" else fail
+        rows = rows_of_texts(predictor, str(source), tell_bad)
+    else:
+        rows = rows_from_dicts(source)
+    return Evaluation(
+        artifact=str(predictor.folder),
+        source=str(source) if is_path else "rows",
+        runtime=predictor.runtime,
+        **evaluate_texts(predictor, rows),
+        bad_rows=len(bad),
+    )
+
+
 def evaluate(
     artifact: Predictor | str | Path,
     source: Any,
@@ -150,6 +171,8 @@ def evaluate(
     label = named.get("label") or named.get("tags")
     # 2. The artifact, which says what its labels are.
     predictor = artifact if isinstance(artifact, Predictor) else load(artifact)
+    if isinstance(predictor.task, TextGeneration):
+        return of_texts(predictor, source, on_bad_row)
     labels = labels_of(predictor, label)
     # 3. The rows, which are read while they are scored.
     bad: list[BadRow] = []

@@ -10,7 +10,7 @@ whether all of it is there.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -34,14 +34,37 @@ class Exporter(Protocol):
         inputs: an example of the model's inputs by name, two rows or more, to trace with. The graph
             must take any number of rows, and any number of tokens.
         folder: that of the artifact; exporters that ran before left their files there, which stay
-            as they are. Whatever else lies there belongs to the artifact, too: leave nothing that
-            is not needed. A file beside the graph that opens without it, and that is not called
-            as the graph is (`model.bin` beside `model.xml`), is refused.
+            as they are. What the artifact reads inputs with lies there already (`dialogue.json`:
+            tokenizer and chat template), for a file that holds it too. Whatever else lies there
+            belongs to the artifact, too: leave nothing that is not needed. A file beside the graph
+            that opens without it, and that is not called as the graph is (`model.bin` beside
+            `model.xml`), is refused.
 
         Returns runtime -> name of its file, for every one of `runtimes`. The same model must give
         the same bytes: no time, no path. The file may be 2 % larger than the codes in their bits,
-        the scales and the parameters that stayed float, beside names and nodes.
+        the scales and the parameters that stayed float, beside names and nodes; an exporter says
+        where its format takes more.
 
         Raises ValueError where the graph would not compute what was trained.
         """
         ...
+
+
+@runtime_checkable
+class ForTasks(Protocol):
+    """What an exporter adds that is made for some tasks alone: their names in a recipe."""
+
+    tasks: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
+class KeepsKeysAndValues(Protocol):
+    """What an exporter adds that writes models of text: how they keep the keys and values of
+    earlier tokens. One that does not say it writes graphs that keep them in float."""
+
+    kv_caches: ClassVar[tuple[str, ...]]
+    """What a recipe's `quantize.kv_cache` may be."""
+
+    other_kv_cache: ClassVar[str]
+    """What a user does who wants another one: whole sentences, shown where the recipe is refused.
+    """

@@ -17,13 +17,12 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from limbeck.artifact.group_codes import GroupCodes
+from limbeck.exporters.decoder_folder import activations_of, read_model
 from limbeck.exporters.onnx_decoder import export_decoder
 from limbeck.exporters.onnx_graph import NEEDS, to_onnx
 from limbeck.exporters.onnx_kernels import check_kernels
 from limbeck.exporters.onnx_ops import dynamic_quantize_linear
-from limbeck.quantization.group_codes import group_codes
-from limbeck.quantization.modules.integer import Integer
+from limbeck.quantization.modules.kv_cache import cache_format
 
 
 class Onnx:
@@ -35,6 +34,8 @@ class Onnx:
 
     runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     needs: ClassVar[Mapping[str, str]] = NEEDS
+    kv_caches: ClassVar[tuple[str, ...]] = ("float", "int8")
+    other_kv_cache: ClassVar[str] = ""
     file: ClassVar[str] = "model.onnx"
 
     def export(
@@ -44,7 +45,11 @@ class Onnx:
         path = folder / self.file
         if generates(model):
             # Written from the weights, with a cache, and not traced.
-            export_decoder(model, folder, integers_of(model))
+            decoder = read_model(model, folder)
+            activations, kv_cache = activations_of(model), cache_format(model)
+            export_decoder(model, folder, decoder.codes, activations, kv_cache=kv_cache)
+            # ONNX Runtime GenAI reads texts by the files of transformers.
+            decoder.write_tokenizer(folder)
             return {"onnxruntime": self.file}
         to_onnx(model, inputs, path, dynamic_translation=dynamic_quantize_linear)
         # On the file, not on the model: what counts is what the runtime makes of it.
@@ -56,9 +61,3 @@ def generates(model: nn.Module) -> bool:
     """Whether it is a causal language model, whose next token is what is asked."""
     # A method of the models of transformers.
     return bool(getattr(model, "can_generate", bool)())
-
-
-def integers_of(model: nn.Module) -> dict[str, GroupCodes]:
-    """The codes of a converted model; none where it is float."""
-    is_quantized = any(isinstance(module, Integer) for module in model.modules())
-    return group_codes(model) if is_quantized else {}

@@ -9,6 +9,9 @@ onnxruntime-genai, whose `genai_config.json` is written beside it:
     input_ids (B, T), attention_mask (B, P + T), position_ids (B, T; GPT-2 alone),
     past_key_values.N.key (B, H, P, D) -> logits (B, T, V), present.N.key (B, H, P + T, D)
 
+Keys and values may be kept in int8; `onnx_decoder_attention` says which inputs and outputs take the
+place of `past_key_values.N.key` and `.value` then.
+
 Families: Llama and what is built as it is (Mistral without a window, SmolLM2, TinyLlama), Qwen2,
 and GPT-2. Shapes: B rows, T new tokens, P earlier ones, V vocabulary, H heads of keys, D their
 width.
@@ -16,13 +19,19 @@ width.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from limbeck.core.wording import suggest
+from limbeck.exporters.onnx_decoder_attention import (
+    CACHE_TYPES,
+    AttentionWriter,
+    Shape,
+    kept_of_layer,
+    write_rotary,
+)
 from limbeck.exporters.onnx_decoder_nodes import (
     ACCURACY_LEVELS,
     ACTIVATIONS,
@@ -45,21 +54,11 @@ GENAI_FILE = "genai_config.json"
 MOST_BYTES = 2_000_000_000
 
 
+# Codes of one kind, such as `GroupCodes`: what takes them gives them back.
+AnyCodes = TypeVar("AnyCodes", bound=Codes)
+
 # Of a tensor: numbers, and names of those that vary.
 Sizes = list[str | int | None]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a decoder."""
-
-    layers: int
-    heads: int
-    key_heads: int
-    head_width: int
-    width: int
-    vocabulary: int
-    positions: int
 
 
 def export_decoder(
@@ -68,6 +67,7 @@ def export_decoder(
     codes: Mapping[str, Codes] | None = None,
     activations: str = "float",
     max_positions: int | None = None,
+    kv_cache: str = "float",
 ) -> Path:
     """Write the graph of a transformers model and `genai_config.json` into a folder.
 
@@ -78,6 +78,8 @@ def export_decoder(
             has one entry, under either name. Others stay float32.
         activations: `float`, or `int8`: rounded by the runtime before they meet integers.
         max_positions: tokens that the graph reads at most; None: as many as the model.
+        kv_cache: how keys and values of earlier tokens are kept, `float` or `int8`. Of int8 our own
+            loop alone runs the graph: onnxruntime-genai has no place for scales.
 
     Returns the path of the graph.
 
@@ -104,7 +106,7 @@ def export_decoder(
     writer = GraphWriter(weights, one_table(codes or {}, config, weights), activations)
     check_codes(writer.codes, weights)
     # 2. The nodes.
-    shape = shape_of(config, max_positions)
+    shape = shape_of(config, max_positions, kv_cache)
     logits = FAMILIES[config.model_type](writer, model, shape)
     writer.node("Identity", [logits], ["logits"])
     made = model_of(writer, shape, reads_positions=config.model_type == "gpt2")
@@ -123,8 +125,10 @@ def export_decoder(
     return path
 
 
-def shape_of(config: Any, max_positions: int | None) -> Shape:
+def shape_of(config: Any, max_positions: int | None, kv_cache: str) -> Shape:
     """The sizes of a model, by its config."""
+    if kv_cache not in CACHE_TYPES:
+        raise ValueError(f"kv_cache: {kv_cache!r} is not known. {suggest(kv_cache, CACHE_TYPES)}")
     heads = config.num_attention_heads
     # GPT-2 has as many keys as queries, and names neither this nor a width.
     key_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -138,6 +142,7 @@ def shape_of(config: Any, max_positions: int | None) -> Shape:
         width=config.hidden_size,
         vocabulary=config.vocab_size,
         positions=min(positions, max_positions or positions),
+        kv_cache=kv_cache,
     )
 
 
@@ -145,8 +150,8 @@ def shape_of(config: Any, max_positions: int | None) -> Shape:
 
 
 def one_table(
-    codes: Mapping[str, Codes], config: Any, weights: Mapping[str, Any]
-) -> dict[str, Codes]:
+    codes: Mapping[str, AnyCodes], config: Any, weights: Mapping[str, Any]
+) -> dict[str, AnyCodes]:
     """The codes; where embedding and output are tied, those of the one stand for the other."""
     found = dict(codes)
     for output, table in TIED:
@@ -217,7 +222,7 @@ def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
     refuse_llama(config)
     # Once for all layers.
     rotary = write_rotary(writer, model, shape)
-    lengths = write_lengths(writer)
+    attention = AttentionWriter(writer, shape, rotary)
     hidden = writer.embedding("input_ids", "model.embed_tokens.weight")
     for layer in range(shape.layers):
         at = f"model.layers.{layer}"
@@ -230,7 +235,7 @@ def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
         query = times(normed, "self_attn.q_proj")
         key = times(normed, "self_attn.k_proj")
         value = times(normed, "self_attn.v_proj")
-        mixed = write_attention(writer, (query, key, value, *lengths), shape, layer, rotary)
+        mixed = attention.layer(layer, [query, key, value])
         hidden = writer.node("Add", [hidden, times(mixed, "self_attn.o_proj")])
         normed = writer.rms_norm(
             hidden, f"{at}.post_attention_layernorm.weight", config.rms_norm_eps
@@ -269,7 +274,7 @@ def write_gpt2(writer: GraphWriter, model: Any, shape: Shape) -> str:
     for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if getattr(config, key, False):
             raise ValueError(f"`{key}` in config.json: the graph does not do this")
-    lengths = write_lengths(writer)
+    attention = AttentionWriter(writer, shape)
     epsilon = config.layer_norm_epsilon
     tokens = writer.embedding("input_ids", "transformer.wte.weight")
     places = writer.embedding("position_ids", "transformer.wpe.weight")
@@ -283,7 +288,7 @@ def write_gpt2(writer: GraphWriter, model: Any, shape: Shape) -> str:
         normed = writer.layer_norm(hidden, f"{at}.ln_1", epsilon)
         # Queries, keys and values side by side, which the operator takes as they are.
         packed = times(normed, "attn.c_attn")
-        mixed = write_attention(writer, (packed, "", "", *lengths), shape, layer, None)
+        mixed = attention.layer(layer, [packed])
         hidden = writer.node("Add", [hidden, times(mixed, "attn.c_proj")])
         normed = writer.layer_norm(hidden, f"{at}.ln_2", epsilon)
         wide = writer.activation(times(normed, "mlp.c_fc"), config.activation_function)
@@ -301,66 +306,6 @@ FAMILIES: dict[str, Callable[[GraphWriter, Any, Shape], str]] = {
 }
 
 
-# Attention.
-
-
-def write_lengths(writer: GraphWriter) -> tuple[str, str]:
-    """(the last position of each row, the number of all tokens), as the attention asks for them."""
-    one = writer.constant("one", np.array([1], np.int64))
-    # A row may be padded on its right: it ends with its last token that is none.
-    counts = writer.node("ReduceSum", ["attention_mask", one], keepdims=0)
-    last = writer.node("Sub", [counts, one])
-    lasts = writer.node("Cast", [last], to=6)
-    sizes = writer.node("Shape", ["attention_mask"], start=1, end=2)
-    nothing = writer.constant("scalar", np.array([], np.int64))
-    total = writer.node("Reshape", [writer.node("Cast", [sizes], to=6), nothing])
-    return lasts, total
-
-
-def write_rotary(writer: GraphWriter, model: Any, shape: Shape) -> tuple[str, str]:
-    """(cosines, sines), each (positions, D / 2), as the model itself computes them: whatever its
-    config says of stretched contexts is in them (Su et al., 2021, arXiv 2104.09864, 3.2)."""
-    import torch
-
-    # The rest of the model is not asked: one token of zeros stands for its hidden states.
-    places = torch.arange(shape.positions)[None]
-    with torch.no_grad():
-        angles = model.model.rotary_emb(torch.zeros(1, 1, shape.width), places)
-    names = []
-    for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True):
-        # Both halves of the width turn by the same angles; the operator takes one.
-        half = values[0, :, : shape.head_width // 2].float().numpy()
-        names.append(writer.constant(name, half))
-    return names[0], names[1]
-
-
-def write_attention(
-    writer: GraphWriter,
-    inputs: tuple[str, str, str, str, str],
-    shape: Shape,
-    layer: int,
-    rotary: tuple[str, str] | None,
-) -> str:
-    """(B, T, width of all heads): attention of a layer over earlier tokens and new ones.
-
-    inputs: queries, keys, values, and what `write_lengths` gives.
-    """
-    query, key, value, lasts, total = inputs
-    past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
-    present = [f"present.{layer}.key", f"present.{layer}.value"]
-    return writer.node(
-        "GroupQueryAttention",
-        # It turns queries and keys itself, by the places that follow from the lengths.
-        [query, key, value, *past, lasts, total, *(rotary or ())],
-        [f"attention_{layer}", *present],
-        domain=MICROSOFT,
-        num_heads=shape.heads,
-        kv_num_heads=shape.key_heads,
-        do_rotary=int(rotary is not None),
-        scale=shape.head_width**-0.5,
-    )
-
-
 # The file.
 
 
@@ -374,12 +319,12 @@ def model_of(writer: GraphWriter, shape: Shape, *, reads_positions: bool) -> "on
     inputs.append(helper.make_tensor_value_info("attention_mask", 7, ["batch", "total"]))
     outputs = [helper.make_tensor_value_info("logits", 1, ["batch", "tokens", shape.vocabulary])]
     for layer in range(shape.layers):
-        for part in ("key", "value"):
-            past: Sizes = ["batch", shape.key_heads, "past", shape.head_width]
-            present: Sizes = ["batch", shape.key_heads, "present", shape.head_width]
+        for part, kind, heads, width in kept_of_layer(shape):
+            past: Sizes = ["batch", heads, "past", width]
+            present: Sizes = ["batch", heads, "present", width]
             name = f"past_key_values.{layer}.{part}"
-            inputs.append(helper.make_tensor_value_info(name, 1, past))
-            outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", 1, present))
+            inputs.append(helper.make_tensor_value_info(name, kind, past))
+            outputs.append(helper.make_tensor_value_info(f"present.{layer}.{part}", kind, present))
     graph = helper.make_graph(
         writer.nodes, "decoder", inputs, outputs, list(writer.initializers.values())
     )
@@ -402,7 +347,8 @@ def genai_config(config: Any, shape: Shape) -> dict[str, Any]:
     first_end = end[0] if isinstance(end, list) else end
     return {
         "model": {
-            "type": config.model_type,
+            # By `gpt2` it understands another graph, whose keys and values are one tensor.
+            "type": "decoder" if config.model_type == "gpt2" else config.model_type,
             "bos_token_id": config.bos_token_id,
             "eos_token_id": end,
             # GenAI needs one; a single row is never padded.

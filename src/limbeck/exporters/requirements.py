@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-from limbeck.artifact.runtimes import Runtime, require_packages
+from limbeck.artifact.runtimes import Runtime, require_packages, require_programs
 from limbeck.core import registry
+from limbeck.exporters import ForTasks, KeepsKeysAndValues
 
 
 def require_exporters(names: Sequence[str]) -> None:
@@ -20,7 +21,9 @@ def require_exporters(names: Sequence[str]) -> None:
         exporter = registry.load("exporters", name)
         require_packages(exporter.needs, otherwise)
         for runtime in exporter.runtimes:
-            require_packages(_load_runtime(runtime, name).needs, otherwise)
+            # Without what opens it a graph would be handed out that nobody has proven: what is not
+            # here is told now. `limbeck export` writes the file of a finished run where it is.
+            require_programs(_load_runtime(runtime, name)(), otherwise)
             # A manifest has one graph for each runtime: the second would replace the first.
             if runtime in exporter_of:
                 raise ValueError(
@@ -39,6 +42,34 @@ def _load_runtime(runtime: str, exporter: str) -> type[Runtime]:
             f"export: `{exporter}` writes a graph that no runtime opens here: {error}"
         ) from None
     return opener
+
+
+def why_other_task(name: str, task: str) -> str | None:
+    """Why the exporter `name` does not write what a task has trained; None where it does."""
+    exporter = registry.create("exporters", name)
+    if not isinstance(exporter, ForTasks) or task in exporter.tasks:
+        return None
+    return (
+        f"export: `{name}` writes models of {' and '.join(exporter.tasks)}, and the task is "
+        f"{task}. Leave `{name}` out of `export`"
+    )
+
+
+def why_other_kv_cache(name: str, kv_cache: str) -> str | None:
+    """Why the exporter `name` writes no model that keeps keys and values as `quantize.kv_cache`
+    says; None where it does."""
+    if kv_cache == "float":
+        return None
+    exporter = registry.create("exporters", name)
+    advice = ""
+    if isinstance(exporter, KeepsKeysAndValues):
+        if kv_cache in exporter.kv_caches:
+            return None
+        advice = f"{exporter.other_kv_cache} "
+    return (
+        f"export: `{name}` writes no model that keeps keys and values in {kv_cache}, as "
+        f"`quantize.kv_cache` asks. {advice}Leave `{name}` out of `export`, or leave `kv_cache` out"
+    )
 
 
 def runtimes_of(names: Sequence[str]) -> list[str]:

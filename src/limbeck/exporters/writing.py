@@ -24,8 +24,10 @@ from limbeck.core.contract import wrong_return
 from limbeck.core.files import file_digest, write_bytes, write_json
 from limbeck.core.foreign import told_as
 from limbeck.evaluation.decisions.decision import FILE, Decision
+from limbeck.exporters.requirements import why_other_kv_cache
 from limbeck.models.running import logits_of
 from limbeck.quantization.conversion import convert_model
+from limbeck.quantization.modules.kv_cache import cache_format
 from limbeck.tasks import Encoded, OverVocabulary, Task, apart, collate
 from limbeck.tasks.likelihood import LIKELIHOODS
 
@@ -34,6 +36,8 @@ GOLDEN_ROWS = 4
 # The same where every token has logits of a whole vocabulary.
 GOLDEN_TEXTS = 2
 GOLDEN_TOKENS = 12
+# Beside a graph that holds all it needs.
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def write(artifact: Artifact, example: Sequence[Encoded], folder: Path) -> None:
     batch = collate(rows, np.arange(len(rows)), task.padding)
     arrays = apart(batch.inputs)
     inputs = {name: torch.from_numpy(value) for name, value in arrays.items()}
-    graph_files = write_graphs(artifact.model, artifact.exporters, inputs, folder)
+    graph_files = write_graphs(artifact.model, artifact.exporters, inputs, folder, read_with(task))
 
     # 2. What stands beside them.
     write_bytes(folder / task.preprocess_file, task.preprocess.encode())
@@ -94,15 +98,32 @@ def beginning(row: Encoded) -> Encoded:
     return Encoded(inputs, None, row.labels[:1])
 
 
+def read_with(task: Task) -> dict[str, str]:
+    """What an exporter finds in its folder: the file that says how inputs are read."""
+    return {task.preprocess_file: task.preprocess}
+
+
 def write_graphs(
-    model: nn.Module, exporters: Sequence[str], inputs: dict[str, torch.Tensor], folder: Path
+    model: nn.Module,
+    exporters: Sequence[str],
+    inputs: dict[str, torch.Tensor],
+    folder: Path,
+    beside: Mapping[str, str] = NOTHING,
 ) -> dict[str, str]:
     """Write the graph of a fake-quantized model, or of a float one, with each of the `exporters`.
 
     inputs: an example to trace with, two rows or more.
+    beside: what exporters find in their folder (`read_with`), by the names of files. It is not left
+        in `folder`.
 
     Returns runtime -> file name in `folder`, in the order of the exporters.
+
+    Raises ValueError where an exporter does not write what the model is.
     """
+    for name in exporters:
+        reason = why_other_kv_cache(name, cache_format(model))
+        if reason:
+            raise ValueError(reason)
     converted = convert_model(model)
     graph_files: dict[str, str] = {}
     # In a folder within one of our own: what lies beside it then is this exporter's doing. Beside
@@ -111,6 +132,10 @@ def write_graphs(
     with tempfile.TemporaryDirectory(suffix=".tmp", prefix="exporting-", dir=folder) as around:
         room = Path(around) / "graphs"
         room.mkdir()
+        # In the folder and no argument: a file of text generation holds the tokenizer as well, and
+        # exporters of others, which need none, stay as they are.
+        for file, text in beside.items():
+            write_bytes(room / file, text.encode())
         for name in exporters:
             # Later exporters may name a file that an earlier one wrote (`exporters.openvino`).
             exporter = registry.create("exporters", name)
@@ -120,6 +145,8 @@ def write_graphs(
             check_left(name, room, _names(room.parent) - {room.name})
             check_unchanged(name, room, of_others)
             graph_files |= written
+        for file in beside:
+            (room / file).unlink()
         arrays = {name: value.numpy() for name, value in inputs.items()}
         check_needed(exporters, arrays, graph_files, room)
         for path in room.iterdir():

@@ -18,7 +18,7 @@ from limbeck.artifact.gguf.file import GgufFile, read
 from limbeck.artifact.gguf.file_tokenizer import tokenizer_of
 from limbeck.artifact.gguf.folder import ModelFolder, read_folder
 from limbeck.artifact.llama_cpp import process
-from limbeck.artifact.llama_cpp.process import LlamaCpp
+from limbeck.artifact.model_process.process import ModelProcess
 from limbeck.core.wording import needs_package
 
 # That are told on a terminal: one cause may show in every layer.
@@ -162,7 +162,7 @@ def _tokenizer_faults(
     source: ModelFolder,
     own: Tokenizer,
     read_texts: list[str],
-    model: LlamaCpp | None,
+    model: ModelProcess | None,
 ) -> Iterator[str]:
     """What the file's tokenizer does otherwise: as it describes itself, and on every text."""
     yield from settings.tokenizer_that_differs(opened, source, source.num_rows)

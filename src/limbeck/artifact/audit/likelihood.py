@@ -15,7 +15,7 @@ from limbeck.artifact.gguf import reference
 from limbeck.artifact.gguf.file import GgufFile
 from limbeck.artifact.gguf.folder import ModelFolder
 from limbeck.artifact.llama_cpp import process
-from limbeck.artifact.llama_cpp.process import LlamaCpp
+from limbeck.artifact.model_process.process import ModelProcess
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def compared(
     opened: GgufFile,
     folder: ModelFolder,
     documents: Sequence[Sequence[int]],
-    model: LlamaCpp | None,
+    model: ModelProcess | None,
 ) -> Likelihood:
     """Both on documents of token ids, two at least in each. `model`: the file in llama.cpp.
 

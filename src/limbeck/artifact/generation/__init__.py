@@ -7,17 +7,18 @@ can be shown (`text_stream`) and when to stop (`answering`) do not know what run
 Shapes: T new tokens, V vocabulary.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-# (T) tokens, and (T, V) or (V) what a model says of the next one.
+# (T) tokens, and (K, V) or (V) what a model says of the next one.
 Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 
 # Of any make: a graph with a cache, one without, and tests' own.
+@runtime_checkable
 class Decoder(Protocol):
     """A causal language model with a cache of what it has read."""
 
@@ -31,6 +32,6 @@ class Decoder(Protocol):
         ...
 
     def logits(self, ids: Ids, cache: Any) -> Logits:
-        """(T) ids after those of the cache to (T, V) logits of what follows each of them; the cache
-        then holds them too. Raises ValueError where they do not fit."""
+        """(T) ids after those of the cache to (K, V) logits of what follows the last K of them, one
+        at least; the cache then holds all of them. Raises ValueError where they do not fit."""
         ...

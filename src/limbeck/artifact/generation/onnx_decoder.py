@@ -2,7 +2,8 @@
 
 The cache is a buffer that lies still: the graph reads earlier keys and values from it and writes
 new ones behind them (`past` and `present` are one piece of memory, as GroupQueryAttention allows).
-With a tensor that grows, every token would copy all those before it.
+With a tensor that grows, every token would copy all those before it. Keys and values are float32,
+or codes of int8 with fp16 scales: the graph's inputs say which.
 """
 
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from limbeck.artifact.generation import Ids, Logits
+from limbeck.artifact.runtimes import CACHE_TYPES
 
 PAST = "past_key_values."
 PRESENT = "present."
+# What the first layer keeps, in float and in int8.
+FIRST = (f"{PAST}0.key", f"{PAST}0.codes")
 
 
 @dataclass
@@ -46,6 +50,8 @@ class OnnxDecoder:
         options.intra_op_num_threads = threads
         # As every graph of an artifact (`runtimes.onnxruntime`).
         options.inter_op_num_threads = 1
+        # It would keep a plan of its memory for every length that it has seen.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3  # errors only
         # A thread that spins for the next token takes the core from the tokens of others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -58,12 +64,12 @@ class OnnxDecoder:
         except (*self.refusals, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile) as why:
             reason = str(why).splitlines()[0]
             raise ValueError(f"{path}: ONNX Runtime does not open it: {reason}") from None
-        self.inputs = {each.name: each.shape for each in self.session.get_inputs()}
-        if "input_ids" not in self.inputs or f"{PAST}0.key" not in self.inputs:
+        self.inputs = {each.name: each for each in self.session.get_inputs()}
+        if "input_ids" not in self.inputs or not any(first in self.inputs for first in FIRST):
             names = ", ".join(list(self.inputs)[:8])
             raise ValueError(
-                f"{path}: a graph with inputs `input_ids` and `{PAST}0.key` is needed, and this "
-                f"one has {names}"
+                f"{path}: a graph with inputs `input_ids` and `{FIRST[0]}`, or `{FIRST[1]}`, is "
+                f"needed, and this one has {names}"
             )
         self.positions = positions
         self.vocabulary = self.session.get_outputs()[0].shape[-1]
@@ -78,11 +84,11 @@ class OnnxDecoder:
                 f"{self.positions:,}"
             )
         cache = Cache(capacity, self.session.io_binding())
-        for name, shape in self.inputs.items():
+        for name, argument in self.inputs.items():
             if name.startswith(PAST):
-                _, heads, _, width = shape
+                _, heads, _, width = argument.shape
                 # Taken from the system once it is written to: long answers are rare.
-                zeros = np.zeros((1, heads, capacity, width), np.float32)
+                zeros = np.zeros((1, heads, capacity, width), CACHE_TYPES[argument.type])
                 buffer = OrtValue.ortvalue_from_numpy(zeros)
                 cache.buffers.append(buffer)
                 cache.binding.bind_ortvalue_input(name, buffer)
@@ -122,4 +128,7 @@ class OnnxDecoder:
 def has_cache(path: Path) -> bool:
     """Whether a file is a graph that keeps what it has read: by its inputs' names, which stand in
     it as they are."""
-    return path.suffix == ".onnx" and f"{PAST}0.key".encode() in path.read_bytes()
+    if path.suffix != ".onnx":
+        return False
+    content = path.read_bytes()
+    return any(first.encode() in content for first in FIRST)

@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 
 from limbeck.artifact.generation import Logits
 
+# Below it a logit divided by it may be infinite, and no token but the most probable has any weight.
+LEAST_TEMPERATURE = 1e-6
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen. Raises ValueError for a value out of its range.
 
-    - `temperature`: 0 takes the most probable token.
+    - `temperature`: 0, or all but 0, takes the most probable token.
     - `top_p`: in (0, 1]; `top_k`: 0 for all; `repetition_penalty`: 1 for none.
     - `seed`: of the draws.
     """
@@ -51,6 +54,11 @@ class Sampling:
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed: 0 to 2^64 - 1, not {self.seed}")
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is taken, and none drawn."""
+        return self.temperature < LEAST_TEMPERATURE
+
     def generator(self) -> np.random.Generator:
         """The generator of an answer."""
         # Named, because numpy's default may become another.
@@ -69,7 +77,7 @@ def choose(
     Raises ValueError for logits that are not numbers.
     """
     scores = scores_of(logits, earlier, sampling)
-    if sampling.temperature == 0:
+    if sampling.is_greedy:
         return int(scores.argmax())
     # Without the largest score, whose exponential could be infinite.
     weights = np.exp(scores - scores.max())
@@ -93,7 +101,7 @@ def scores_of(
         penalty = sampling.repetition_penalty
         of_known = scores[known]
         scores[known] = np.where(of_known > 0, of_known / penalty, of_known * penalty)
-    if sampling.temperature == 0:
+    if sampling.is_greedy:
         return scores
     scores /= sampling.temperature
     if 0 < sampling.top_k < len(scores):

@@ -1,10 +1,12 @@
 """A model that writes: its decoder, its tokenizer and its chat template, of an open artifact."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -17,11 +19,15 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.files import read_json
 from limbeck.tasks.chat.template import MessageTemplate
+from limbeck.tasks.inputs.long_texts import encoded, has_more_tokens
 from limbeck.tasks.text_generation import TextGeneration
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+# Of an answer to a row, where no other number is asked for, and the keys that it has.
+USUAL_TOKENS = 256
+ANSWER_KEYS = ("text", "finish", "num_tokens")
 # Beside a graph with a cache, as `exporters.onnx_decoder` writes it.
 GENAI_FILE = "genai_config.json"
 
@@ -42,9 +48,9 @@ class TextModel:
     def prompt_of_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The ids of a conversation, up to where the answer begins.
 
-        Raises ValueError where the model has no template, where that refuses the messages, and for
-        a message that holds a special token: with one, whoever writes a message could end it and
-        write the next in another's name.
+        Raises ValueError where the model has no template, where that refuses the messages, and
+        where they bring a special token in, alone or as the template joins them: with one, whoever
+        writes a message could end it and write the next in another's name.
         """
         if self.template is None:
             raise ValueError(
@@ -53,18 +59,64 @@ class TextModel:
         text = self.template.render(messages, add_generation_prompt=True)
         # As transformers' sanitizing does, but told: to rewrite a message silently changes it.
         for number, message in enumerate(messages, 1):
-            # Contents may be parts: whatever they hold is in their JSON.
-            content = json.dumps(message.get("content"), ensure_ascii=False)
+            # Contents may be parts, and a template writes the role, too: all is in their JSON.
+            content = json.dumps(dict(message), ensure_ascii=False)
             for token in self.special_tokens:
                 if token in content:
                     raise ValueError(f"message {number} holds the special token {token}: remove it")
-        return self.prompt_of_text(text)
+        prompt = self.prompt_of_text(text)
+        self.check_specials(messages, prompt)
+        return prompt
+
+    def prompt_of(self, raw: Any) -> list[int]:
+        """The ids before an answer to a row. A text is what a user says to a model that converses,
+        and else a text that is continued. Raises ValueError for a row that is neither."""
+        if isinstance(raw, dict) and "messages" in raw:
+            return self.prompt_of_messages(raw["messages"])
+        text = raw.get("text") if isinstance(raw, dict) else raw
+        if not isinstance(text, str):
+            raise ValueError("a text, or a row with `messages`, is needed")
+        if not text.strip():
+            raise ValueError("an empty text has nothing to go on from")
+        # What it was trained on: turns, or running text.
+        if self.template is None:
+            return self.prompt_of_text(text)
+        return self.prompt_of_messages([{"role": "user", "content": text}])
+
+    def check_specials(self, messages: Sequence[Mapping[str, Any]], prompt: Sequence[int]) -> None:
+        """Raise ValueError where a prompt has a special token that is not the template's own, such
+        as one of which two messages have a half each."""
+        assert self.template is not None
+        # The same messages, none of which can be a part of a special token any more: what is left
+        # of these tokens the template has written.
+        plain = [without_signs(message, self.special_signs) for message in messages]
+        if plain == list(messages):
+            return
+        text = self.template.render(plain, add_generation_prompt=True)
+        extra = self.specials_in(prompt) - self.specials_in(encoded(text, self.tokenizer).ids)
+        if extra:
+            token = self.tokenizer.id_to_token(min(extra))
+            raise ValueError(
+                f"these messages make the special token {token} together, once the chat template "
+                "has joined them: take its parts out of their texts"
+            )
+
+    def specials_in(self, ids: Sequence[int]) -> Counter[int]:
+        """How often each special token is among some ids."""
+        return Counter(each for each in ids if each in self.special_ids)
 
     def prompt_of_text(self, text: str) -> list[int]:
-        """The ids of a text that is to be continued, as the task reads it."""
+        """The ids of a text that is to be continued, as the task reads it. Raises ValueError for
+        one that is certainly too long, by its beginning."""
+        most = self.decoder.positions
+        if has_more_tokens(text, most, self.tokenizer):
+            raise ValueError(
+                f"the prompt has {len(text):,} characters, which are far more than the {most:,} "
+                "tokens that prompt and answer together have at most: shorten it"
+            )
         # The template writes a beginning itself, where the model was trained with one.
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return encoding.ids
+        ids: list[int] = encoded(text, self.tokenizer).ids
+        return ids
 
     def answer(self, prompt: Sequence[int], asked: Asked) -> Iterator[Piece]:
         """As `answering.answer`."""
@@ -86,6 +138,38 @@ class TextModel:
         added = self.tokenizer.get_added_tokens_decoder().values()
         return [token.content for token in added if token.special]
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of those that texts can name: not of the unknown, which any strange letter is."""
+        model = json.loads(self.tokenizer_text)["model"]
+        # By name, and in Unigram by id.
+        unknown = {model.get("unk_token"), model.get("unk_id")}
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        return frozenset(
+            number
+            for number, token in added
+            if token.special and not {number, token.content} & unknown
+        )
+
+    @cached_property
+    def special_signs(self) -> frozenset[str]:
+        """What special tokens begin and end with, such as `<` and `]`; no letters, without which
+        hardly any message could be said."""
+        ends = {sign for token in self.special_tokens for sign in (token[0], token[-1])}
+        return frozenset(sign for sign in ends if not sign.isalnum() and not sign.isspace())
+
+
+def without_signs(value: Any, signs: frozenset[str]) -> Any:
+    """Plain data with a letter in place of each sign, and of what tokenizers take for one (the same
+    sign in another width, by NFKC), in every text of it."""
+    if isinstance(value, str):
+        return "".join("x" if normalize("NFKC", each) in signs else each for each in value)
+    if isinstance(value, Mapping):
+        return {key: without_signs(each, signs) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_signs(each, signs) for each in value]
+    return value
+
 
 def text_model_of(predictor: Predictor, threads: int = 1) -> TextModel | None:
     """What writes the texts of an artifact; None where its task is another.
@@ -102,7 +186,10 @@ def text_model_of(predictor: Predictor, threads: int = 1) -> TextModel | None:
     path = predictor.folder / files[predictor.runtime]
     # It is opened once more, because the runtimes' own call has no place for a cache.
     decoder: Decoder
-    if has_cache(path):
+    if isinstance(predictor.graph, Decoder):
+        # What runs the graph keeps what it has read by itself.
+        decoder = predictor.graph
+    elif has_cache(path):
         # Training reads stretches of `max_tokens`; a conversation may be as long as the model is.
         told = read_json(predictor.folder / GENAI_FILE)
         decoder = OnnxDecoder(path, told["model"]["context_length"], threads)

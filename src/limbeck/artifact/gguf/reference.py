@@ -1,4 +1,4 @@
-"""Decoders computed in numpy, one document at a time: what llama.cpp is held against.
+"""Decoders computed in numpy, one document at a time: what runtimes are held against.
 
 For `llama`, `qwen2`, `qwen3` and `gpt2`. With `rounds` activations are rounded before each product
 as llama.cpp rounds them (`rounding`), without it the model is computed in float32, as transformers
@@ -16,7 +16,7 @@ from limbeck.artifact.gguf import decoders
 from limbeck.artifact.gguf.decoders import Sizes
 from limbeck.artifact.gguf.file import GgufFile
 from limbeck.artifact.gguf.folder import ModelFolder
-from limbeck.artifact.gguf.rounding import rounded
+from limbeck.artifact.gguf.rounding import IN_BLOCKS, rounded
 
 # A tensor by transformers' name: its values and its type in GGUF; None where the model has none.
 Read = Callable[[str], tuple[np.ndarray, str] | None]
@@ -27,17 +27,31 @@ CHUNK = 128
 @dataclass(frozen=True)
 class Rounding:
     """What is rounded. `products`: activations before a product with a weight; `cache`: keys and
-    values, and what they are multiplied with, to fp16, which is llama.cpp's default."""
+    values, and what they are multiplied with, to fp16, which is llama.cpp's default; `halves`:
+    scales of activations to fp16, and GELU by a table of such numbers, as llama.cpp has them; `by`:
+    what rounds activations before products with integers, where that is not llama.cpp's way."""
 
     products: bool
     cache: bool
+    halves: bool = True
     last_bits: float = 0.0
     """Relative spread by which each product is moved by chance: what another order of additions
     does. Two runs tell how far the model moves by that alone."""
+    by: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def rounded(self, x: np.ndarray, kind: str) -> np.ndarray:
+        """Activations (T, I) as a product with weights of that type takes them."""
+        if not self.products:
+            return x
+        if self.by is not None:
+            return self.by(x) if kind in IN_BLOCKS else x
+        return rounded(x, kind, np.float16 if self.halves else np.float32)
 
 
 FLOAT = Rounding(products=False, cache=False)
 AS_LLAMA_CPP = Rounding(products=True, cache=True)
+# A model whose activations were int8 in training, by token and group (`activations: int8-dynamic`).
+AS_TRAINED = Rounding(products=True, cache=False, halves=False)
 # Of float32 products of some hundred terms, against float64.
 LAST_BITS = 2.0**-22
 # Of llama.cpp's GELU.
@@ -88,6 +102,14 @@ class Decoder:
         """All logits (T, V), float32."""
         hidden = self.hidden(tokens)
         return self.logits_of(hidden)
+
+    def one_by_one(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """(1, T, V) logits of inputs that hold one text: the model as a graph of an artifact.
+        Raises ValueError for several."""
+        ids = inputs["input_ids"]
+        if len(ids) != 1:
+            raise ValueError(f"the reference reads one text at a time, not {len(ids)}")
+        return self.logits(ids[0])[None]
 
     def logits_of(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of what the last norm gives; the table of embeddings where the output has none of
@@ -168,7 +190,7 @@ class Decoder:
     def gelu(self, x: np.ndarray) -> np.ndarray:
         """GELU in its tanh form (Hendrycks and Gimpel, 2016, arXiv 1606.08415), which llama.cpp
         looks up in a table of fp16."""
-        rounds = self.rounding.products
+        rounds = self.rounding.products and self.rounding.halves
         taken = halved(x) if rounds else x
         cubed = taken + 0.044715 * taken**3
         factor = np.sqrt(np.float32(2 / np.pi))
@@ -185,8 +207,7 @@ class Decoder:
         """x (T, I) through the linear module of that name, with its bias where it has one."""
         weight = self.values(f"{name}.weight")
         _, kind = self.tensor(f"{name}.weight") or (weight, "F32")
-        if self.rounding.products:
-            x = rounded(x, kind)
+        x = self.rounding.rounded(x, kind)
         is_turned = decoders.is_turned(f"{name}.weight", self.sizes)
         # Products of integers with scales are, but for the last bits, those of what they stand for.
         y = x @ (weight if is_turned else weight.T)

@@ -23,14 +23,18 @@ IN_SUPERBLOCKS = (
 )
 
 
-def rounded(x: np.ndarray, weight_type: str) -> np.ndarray:
-    """Activations (..., I), float32, as a product with weights of that type takes them."""
+def rounded(x: np.ndarray, weight_type: str, scale: type[np.floating] = np.float16) -> np.ndarray:
+    """Activations (..., I), float32, as a product with weights of that type takes them.
+
+    scale: the type of the scales of blocks of 32. llama.cpp's are fp16; what a model was trained
+        with (`activations: int8-dynamic`) are float32.
+    """
     if weight_type in IN_HALVES:
         return x.astype(np.float16).astype(np.float32)
     if weight_type == "BF16":
         return _to_bfloat16(x)
     if weight_type in IN_BLOCKS:
-        return _in_blocks(x, BLOCK, np.float16)
+        return _in_blocks(x, BLOCK, scale)
     if weight_type in IN_SUPERBLOCKS:
         return _in_blocks(x, SUPERBLOCK, np.float32)
     return x

@@ -28,16 +28,25 @@ FLOATS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
 }
 QUANTIZATION_VERSION = 2
+# A key of our own: llama.cpp reads past what it does not know.
+ACTIVATIONS = "limbeck.activations"
 
 
 def write(
-    folder: Path, codes: Mapping[str, GroupCodes], path: Path, others: str = "float32"
+    folder: Path,
+    codes: Mapping[str, GroupCodes],
+    path: Path,
+    others: str = "float32",
+    *,
+    activations: str = "float",
 ) -> None:
     """Write the model of a folder to `path`.
 
     codes: what transformers calls a matrix -> its integers; as transformers lays it out, (O, I), a
         table that input and output share once. GPT-2's Conv1D as well: (O, I), and not (I, O).
     others: `float32` or `float16`, for matrices without integers; vectors are float32.
+    activations: what integers met in training, `float` or `int8`; llama.cpp rounds them anyway,
+        and the file says it for whoever computes the trained model from it.
 
     Raises ValueError, with the tensor's name, for what GGUF or llama.cpp cannot take.
     """
@@ -56,6 +65,8 @@ def write(
     writer = _writer(temporary, sizes.architecture)
     _write_sizes(writer, sizes, source, _file_type(codes, others))
     _write_vocabulary(writer, vocabulary, source.chat_template)
+    if activations != "float":
+        writer.add_string(ACTIVATIONS, activations)
     # 3. Tensors in the folder's order, each read when its turn comes.
     for name in source.places:
         _write_tensor(writer, name, source, codes.get(name), FLOATS[others])

@@ -3,18 +3,13 @@
 import contextlib
 import json
 import os
-import queue
 import shutil
-import subprocess
-import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from limbeck.artifact.model_process import process as model_process
+from limbeck.artifact.model_process.process import ModelProcess
 from limbeck.core import files
 
 WORKER = Path(__file__).with_name("worker.mjs")
@@ -25,9 +20,6 @@ INSTALL = (
     "npm install --ignore-scripts --omit=optional --prefix {folder} "
     "node-llama-cpp@{version} @node-llama-cpp/{platform}@{version}"
 )
-# For an answer: a large model reads a context of 8,192 tokens in minutes.
-SECONDS = 1800.0
-MOST_TOLD = 2000  # characters of what it complained
 
 
 @dataclass(frozen=True)
@@ -75,70 +67,8 @@ def missing(folder: Path) -> str | None:
     return None
 
 
-class LlamaCpp:
-    """A model in llama.cpp. One question at a time."""
-
-    def __init__(self, process: "subprocess.Popen[str]", complaints: Path) -> None:
-        self.process = process
-        self.complaints = complaints
-        self.answers: queue.Queue[str] = queue.Queue()
-        # A thread of its own, so that an answer that never comes can be given up.
-        threading.Thread(target=self._listen, daemon=True).start()
-        # The first line comes once the model is loaded: version and settings.
-        self.told = self._answer()
-
-    def _listen(self) -> None:
-        """Take lines from the process, until it ends: an empty one says so."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.answers.put(line)
-        self.answers.put("")
-
-    def _answer(self) -> dict[str, Any]:
-        """The next answer. Raises ValueError for what llama.cpp refuses, and where it ends."""
-        try:
-            line = self.answers.get(timeout=SECONDS)
-        except queue.Empty:
-            raise ValueError(f"llama.cpp has not answered for {SECONDS:.0f} s") from None
-        # It has ended: what it wrote to stderr says why, such as a tensor that is missing.
-        if not line:
-            text = self.complaints.read_text(encoding="utf-8", errors="replace").strip()
-            raise ValueError(f"llama.cpp has ended: {text[-MOST_TOLD:] or 'without a word'}")
-        found = json.loads(line)
-        if "error" in found:
-            raise ValueError(f"llama.cpp: {found['error']}")
-        return found
-
-    def ask(self, verb: str, **given: Any) -> dict[str, Any]:
-        """The answer to one question."""
-        assert self.process.stdin is not None
-        # A process that has ended is told of by `_answer`.
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"verb": verb} | given) + "\n")
-            self.process.stdin.flush()
-        return self._answer()
-
-    def score(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Of each token but the first, its log-probability in nats after those before it, and
-        which token is likeliest there: (T - 1) float64, (T - 1) int64."""
-        found = self.ask("score", tokens=list(tokens))
-        return np.array(found["log_probabilities"]), np.array(found["greedy"], np.int64)
-
-    def logits(self, tokens: Sequence[int]) -> np.ndarray:
-        """All logits (T, V) after each token; for small vocabularies."""
-        return np.array(self.ask("logits", tokens=list(tokens))["logits"], np.float32)
-
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """The tokens of a text. `special`: special tokens are read as such in it."""
-        return self.ask("tokenize", text=text, special=special)["tokens"]
-
-    def generate(self, tokens: Sequence[int], most: int) -> dict[str, Any]:
-        """`tokens` that greedy decoding says after a prompt, `read_ms`, `say_ms`."""
-        return self.ask("generate", tokens=list(tokens), most=most)
-
-
 @contextlib.contextmanager
-def run(path: Path, settings: Settings, folder: Path | None = None) -> Iterator[LlamaCpp]:
+def run(path: Path, settings: Settings, folder: Path | None = None) -> Iterator[ModelProcess]:
     """llama.cpp with a GGUF file, until the `with` block ends.
 
     folder: where npm has installed node-llama-cpp. Raises ValueError where it is missing, and with
@@ -151,27 +81,12 @@ def run(path: Path, settings: Settings, folder: Path | None = None) -> Iterator[
     files.require_file(path)
     # The worker reads them by these names.
     given = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-    with tempfile.TemporaryDirectory() as scratch:
-        # A file, since a pipe that nobody reads would fill up and stop the process.
-        complaints = Path(scratch) / "stderr"
-        with open(complaints, "wb") as stderr:
-            process = subprocess.Popen(
-                [
-                    "node",
-                    str(WORKER),
-                    str(folder.resolve() / "node_modules"),
-                    str(path.resolve()),
-                    json.dumps(given),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                encoding="utf-8",
-            )
-        try:
-            yield LlamaCpp(process, complaints)
-        finally:
-            # It holds nothing that must be put away.
-            process.kill()
-            process.communicate()
+    command = [
+        "node",
+        str(WORKER),
+        str(folder.resolve() / "node_modules"),
+        str(path.resolve()),
+        json.dumps(given),
+    ]
+    with model_process.run("llama.cpp", command) as model:
+        yield model

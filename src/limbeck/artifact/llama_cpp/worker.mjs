@@ -9,7 +9,12 @@ const settings = JSON.parse(told);
 const entry = folder + "/node-llama-cpp/dist/index.js";
 const {getLlama, LlamaLogLevel} = await import(pathToFileURL(entry));
 
-const reply = (value) => process.stdout.write(JSON.stringify(value) + "\n");
+// Every answer tells what the process has taken so far.
+const reply = (value) => {
+    const {userCPUTime, systemCPUTime, maxRSS} = process.resourceUsage();
+    const taken = {cpu_ms: (userCPUTime + systemCPUTime) / 1000, peak_mb: maxRSS / 1024};
+    process.stdout.write(JSON.stringify({...value, taken}) + "\n");
+};
 
 const llama = await getLlama({
     build: "never",
@@ -31,34 +36,46 @@ const context = await model.createContext({
 });
 const sequence = context.getSequence();
 
-// Log-probabilities of given tokens, each after those before it, and what greedy decoding says.
-async function score({tokens}) {
-    await sequence.clearHistory();
-    const input = tokens.slice(0, -1).map((token, place) => [token, {generateNext: {
-        logits: {filter: {tokens: [tokens[place + 1]], includeTop: 1}},
-        totalLogitWeight: true,
-    }}]);
+// Reads tokens behind the first `past` that were read before; what each of `places` among them gives.
+async function read({past, tokens, places}, options) {
+    if (past === 0) {
+        await sequence.clearHistory();
+    } else if (sequence.nextTokenIndex > past) {
+        await sequence.eraseContextTokenRanges([{start: past, end: sequence.nextTokenIndex}]);
+    }
+    const asked = new Map(places.map((place, index) => [place, index]));
+    const input = tokens.map((token, place) => asked.has(place)
+        ? [token, {generateNext: options(asked.get(place))}]
+        : token);
     const found = await sequence.controlledEvaluate(input);
+    return places.map((place) => found[place].next);
+}
+
+// After each of some places: the log-probability of a label, and what greedy decoding says.
+async function score(given) {
+    const found = await read(given, (index) => ({
+        logits: {filter: {tokens: [given.labels[index]], includeTop: 1}},
+        totalLogitWeight: true,
+    }));
     const log_probabilities = [], greedy = [];
-    found.forEach(({next}, place) => {
+    found.forEach((next, index) => {
         const [best, highest] = [...next.logits].reduce((a, b) => (b[1] > a[1] ? b : a));
-        const logit = next.logits.get(tokens[place + 1]);
+        const logit = next.logits.get(given.labels[index]);
         log_probabilities.push(logit - highest - Math.log(next.totalLogitWeight));
         greedy.push(best);
     });
     return {log_probabilities, greedy};
 }
 
-// All logits after each token; for small vocabularies.
-async function logits({tokens}) {
-    await sequence.clearHistory();
-    const input = tokens.map((token) => [token, {generateNext: {logits: true}}]);
-    const found = await sequence.controlledEvaluate(input);
-    return {logits: found.map(({next}) => {
-        const row = new Array(next.logits.size);
-        for (const [token, value] of next.logits) row[token] = value;
-        return row;
-    })};
+// All logits after each of some places: float32, one row behind the other, in base64.
+async function logits(given) {
+    const found = await read(given, () => ({logits: true}));
+    const width = found[0].logits.size;
+    const rows = new Float32Array(found.length * width);
+    found.forEach((next, index) => {
+        for (const [token, value] of next.logits) rows[index * width + token] = value;
+    });
+    return {width, logits: Buffer.from(rows.buffer).toString("base64")};
 }
 
 // The tokens that greedy decoding says after a prompt, and how long reading and saying took.

@@ -161,7 +161,7 @@ def replay(folder: Path, graph: Graph, runtime: str) -> None:
     if not error <= TOLERANCE:
         package = registry.package_of("runtimes", runtime)
         cure = (
-            "A CPU without VNNI saturates products of int8 weights: "
+            "A CPU without VNNI saturates products of int8 weights that several layers share: "
             "quantize them as int7 (quantize.weights=int7), which cannot saturate"
         )
         if package or not math.isfinite(error):

@@ -22,6 +22,13 @@ times, and the most that it differs from itself then (`LastBits`) is added to wh
   counts of rare events; and none but those few may be off by more than twice the furthest of them.
 
 For a model that last bits do not move, which most are, that is nothing.
+
+A runtime that rounds activations by itself (llama.cpp) computes what no trained model does. There
+the proof has two parts: its file, computed in float32 by a reference of our own, is held against
+the trained model, and the runtime against that reference once it rounds as the runtime does. Both
+must hold. How far rounding moves the metric from the trained model's is told
+(`rounding_difference`) and not judged: it is the runtime's doing, and everybody's who uses it. So
+are perplexities and greedy answers (`artifact.proof.greedy`).
 """
 
 import subprocess
@@ -34,11 +41,13 @@ from typing import Any
 import numpy as np
 
 from limbeck.artifact.manifest import graphs_in
-from limbeck.artifact.proof.rescore import write_rows
+from limbeck.artifact.proof import greedy
+from limbeck.artifact.proof.rescore import kept_of, write_rows
+from limbeck.artifact.runtimes import RoundsByItself
 from limbeck.core import registry
 from limbeck.evaluation.scores import quality
 from limbeck.sources import Row
-from limbeck.tasks import OverVocabulary, Scored, Task, differs, is_known
+from limbeck.tasks import Encoded, OverVocabulary, Scored, Task, differs, is_known
 
 # Far below what a test split of thousands of rows can tell from no difference.
 METRIC_TOLERANCE = 0.002
@@ -50,6 +59,8 @@ LOGIT_PERCENTILE = 99.9
 # How far a graph may go beyond what the most of three draws of last bits does: counts as small as
 # these scatter by as much.
 BEYOND_LAST_BITS = 2
+# How often a model, or a reference, is asked what last bits change in its answers.
+DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,83 @@ def prove(
         runtime = graph["runtime"]
         logits = answer_rows(artifact, runtime, rows, answers_file(work, runtime))
         rescored = Scored(logits, scored.labels, scored.offsets)
+        opener = registry.create("runtimes", runtime)
+        if isinstance(opener, RoundsByItself):
+            path = artifact / graph["file"]
+            rounding = Rounding(opener, path, task.encode(rows), task)
+            proof = compare_rounded(scored, rescored, rounding, runtime)
+            said = greedy.read(greedy.said_file(answers_file(work, runtime)))
+            proofs.append(proof | told_of_answers(rounding, said))
+            continue
         proof = compare(scored, rescored, task, runtime)
         if not proof["holds"]:
             last_bits = last_bits or differences_of(scored, moved(), task)
             proof = compare(scored, rescored, task, runtime, last_bits)
         proofs.append(proof)
     return proofs
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The file of a runtime that rounds by itself, and the rows that it was asked.
+
+    opener: the runtime. encoded: the rows as the task reads them.
+    """
+
+    opener: RoundsByItself
+    path: Path
+    encoded: Sequence[Encoded]
+    task: Task
+
+    def answers(self, scored: Scored, *, rounds: bool, seed: int | None = None) -> Scored:
+        """What the reference answers to the rows of `scored`."""
+        # Its runtimes are of text generation, whose task is one of these.
+        assert isinstance(self.task, OverVocabulary)
+        graph = self.opener.reference(self.path, rounds=rounds, seed=seed)
+        kept = [kept_of(graph, row, self.task) for row in self.encoded]
+        return Scored(np.concatenate(kept), scored.labels, scored.offsets)
+
+
+def compare_rounded(
+    scored: Scored, rescored: Scored, rounding: Rounding, runtime: str
+) -> dict[str, Any]:
+    """As `compare`, where the runtime rounds activations by itself."""
+    task = rounding.task
+    # 1. The file is the trained model: in float32, with its integers.
+    in_float = rounding.answers(scored, rounds=False)
+    of_file = compare(scored, in_float, task, runtime)
+    # 2. The runtime is the reference that rounds alike, as far as that is itself.
+    reference = rounding.answers(scored, rounds=True)
+    proof = compare(reference, rescored, task, runtime)
+    if not proof["holds"]:
+        draws = [rounding.answers(scored, rounds=True, seed=seed).logits for seed in range(DRAWS)]
+        last_bits = differences_of(reference, draws, task)
+        proof = compare(reference, rescored, task, runtime, last_bits)
+    # 3. What rounding costs, against the trained model.
+    own = quality(rescored, task)
+    trained = quality(scored, task)
+    of_float = [f"the file in float32: {failure}" for failure in of_file["failures"]]
+    failures = [*of_float, *proof["failures"]]
+    return proof | {
+        "holds": not failures,
+        "failures": failures,
+        "file_difference": of_file["metric_difference"],
+        "rounding_difference": own[task.metric] - trained[task.metric],
+        "perplexity": own["perplexity"],
+        "trained_perplexity": trained["perplexity"],
+    }
+
+
+def told_of_answers(rounding: Rounding, said: Sequence[greedy.Said]) -> dict[str, Any]:
+    """Where the greedy answers of a runtime part from the reference's that rounds alike."""
+    reference = rounding.opener.reference(rounding.path, rounds=True)
+    return {
+        "greedy": {
+            "answers": len(said),
+            "tokens": greedy.MOST_TOKENS,
+            "first_differences": greedy.differences(reference, said),
+        }
+    }
 
 
 def differences_of(scored: Scored, moved: Sequence[np.ndarray], task: Task) -> LastBits:

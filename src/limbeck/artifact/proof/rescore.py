@@ -4,7 +4,8 @@
 `write_rows` wrote, one JSON object a line: an image by its file, from which it is read as a user's
 is, or, where it came from none, by its shape and base64 bytes. OUT becomes a numpy file of the
 logits (P, V), where P counts the labelled places of all rows (words when tagging, else one a row);
-of a task over the vocabulary of what it keeps of them (P, K).
+of a task over the vocabulary of what it keeps of them (P, K). A graph that writes by itself leaves
+greedy answers beside it (`artifact.proof.greedy`).
 """
 
 import base64
@@ -14,14 +15,21 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck.artifact.batches import run_batch
+from limbeck.artifact.generation import Decoder
 from limbeck.artifact.load import load
+from limbeck.artifact.proof import greedy
+from limbeck.artifact.runtimes import ByPlace, Graph
 from limbeck.sources import Row
-from limbeck.tasks import OverVocabulary
+from limbeck.tasks import Encoded, OverVocabulary
+from limbeck.tasks.likelihood import is_known
+from limbeck.tasks.text_generation import TextGeneration
 
 # Of a row, what a model must not see, or has no use for.
 NOT_READ = ("tags", "label", "slices")
@@ -81,14 +89,30 @@ def main(artifact: str, runtime: str, rows_file: str, out: str) -> None:
     for row in rows:
         if isinstance(task, OverVocabulary):
             # Logits of a vocabulary would fill the disk.
-            for each in task.encode([row]):
-                logits.append(task.reduce(predictor.computed(each), each.labels))
+            logits += [kept_of(predictor.graph, each, task) for each in task.encode([row])]
             continue
         given = task.row(row["raw"]) if "raw" in row else row
         logits.append(predictor.logits(given))
     np.save(out, np.concatenate(logits))
+    if isinstance(predictor.graph, Decoder):
+        first = islice(read_rows(Path(rows_file)), greedy.MOST_ANSWERS)
+        encoded = task.encode(list(first))
+        greedy.write(greedy.say(predictor.graph, encoded), greedy.said_file(Path(out)))
     # The promise of an artifact, kept here at every export.
     assert "torch" not in sys.modules, "the runtime must not need torch"
+
+
+def kept_of(graph: Graph, encoded: Encoded, task: OverVocabulary) -> np.ndarray:
+    """(W, K) what a task over the vocabulary keeps of a graph's answer to a row."""
+    if isinstance(graph, ByPlace) and isinstance(task, TextGeneration):
+        assert encoded.positions is not None
+        ids = encoded.inputs["input_ids"]
+        # A place without a label is asked for the first token of all, and counts for nothing.
+        labels = np.where(is_known(encoded.labels), encoded.labels, 0)
+        nats, top = graph.scores_at(ids, encoded.positions, labels)
+        return task.reduced(nats, top, encoded.labels)
+    logits = run_batch(graph, [encoded], {})[0]
+    return task.reduce(logits, encoded.labels)
 
 
 if __name__ == "__main__":

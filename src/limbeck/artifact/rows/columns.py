@@ -13,6 +13,8 @@ from limbeck.core import wording
 from limbeck.sources._column_names import LABEL_NAMES, PAIRS, TEXT_NAMES, pairs_in, plain
 from limbeck.sources._table import TEXT
 
+# Of a row for what writes.
+MESSAGES = "messages"
 # The columns that are read where neither an option nor the artifact's recipe names one.
 COLUMNS = {
     "words": ("words", "tokens", *TEXT),
@@ -66,13 +68,15 @@ class ColumnFinder:
 
     `kind`: what the artifact reads: `text`, `words` or `image`. `asked`: columns of the command
     line, by what they hold. `recipe`: the keys of its recipe's `data`. `needs_pair`: whether it
-    reads nothing but pairs of texts, by what it was trained on.
+    reads nothing but pairs of texts, by what it was trained on. `writes`: whether it answers in
+    text, so that a row may hold a conversation in `messages`.
     """
 
     kind: str
     asked: Mapping[str, str]
     recipe: Mapping[str, Any]
     needs_pair: bool = False
+    writes: bool = False
 
     @property
     def main(self) -> str:
@@ -91,6 +95,9 @@ class ColumnFinder:
                 "--text-b: this artifact was trained on single texts. Leave it out, or train one "
                 "with data.text_b"
             )
+        # Beside a column that was asked for it is one of the others.
+        if self.writes and MESSAGES in content and self.main not in self.asked:
+            return Found({MESSAGES: MESSAGES})
         # 2. By the option, else by the recipe.
         main = self._named(self.main, content)
         second = self._named("text_b", content) if self.kind == "text" else None
@@ -125,7 +132,7 @@ class ColumnFinder:
         """Whether a row that lacks the columns of the rows `before` it may have its input in other
         ones: that an option or the recipe names or, where none was named, of a usual name.
         """
-        if self._named(self.main, content):
+        if self._named(self.main, content) or (self.writes and MESSAGES in content):
             return True
         named = {self.asked.get(self.main), self.recipe.get(self.main), self.recipe.get("words")}
         usual = set(COLUMNS[self.kind]) & set(content)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.rows.columns import ColumnFinder
+from limbeck.artifact.rows.columns import MESSAGES, ColumnFinder
 from limbeck.artifact.rows.records import (
     FORMAT_OF_SUFFIX,
     SURROGATE,
@@ -166,7 +166,7 @@ class Reading:
             return Item(record.line, None, content, problem=str(error))
         # They come back with the answer: an id, a date, the label that is to be compared.
         others = {name: cell for name, cell in content.items() if name not in found.values()}
-        if "text_b" in cells:
+        if "text_b" in cells or MESSAGES in cells:
             return Item(record.line, cells, cells, others)
         ((name, cell),) = cells.items()
         shown = shown_cell(content[found[name]], cell)
@@ -213,6 +213,8 @@ class Reading:
 
     def cell(self, value: Any, column: str) -> Any:
         """What a cell holds, for the task. Raises ValueError."""
+        if column == MESSAGES and self.finder.writes:
+            return messages_of(value)
         if self.kind == "image":
             # Tables of the Hub hold a file's bytes beside its path.
             inner = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
@@ -224,6 +226,15 @@ class Reading:
         if self.kind == "words" and is_words and value:
             return tuple(cell_text(str(word), column) for word in as_list(value, column))
         return cell_text(value, column)
+
+
+def messages_of(value: Any) -> list[dict[str, Any]]:
+    """A conversation of a row. Raises ValueError for what is none; the chat template refuses others
+    by itself."""
+    are_objects = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    if not are_objects or not value:
+        raise ValueError(f"`{MESSAGES}`: a list of objects with `role` and `content` is expected")
+    return list(value)
 
 
 def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Item]:

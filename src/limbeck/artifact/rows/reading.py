@@ -7,6 +7,7 @@ from limbeck.artifact.rows.columns import ColumnFinder
 from limbeck.artifact.rows.inputs import Reading, needs_pair, recipe_data, tell_nobody
 from limbeck.artifact.rows.records import FORMATS
 from limbeck.core import wording
+from limbeck.tasks.text_generation import TextGeneration
 
 
 def reading_of(
@@ -29,6 +30,7 @@ def reading_of(
         columns,
         recipe,
         needs_pair(predictor.task, recipe),
+        isinstance(predictor.task, TextGeneration),
     )
     return reading_with(finder, form, names, tell)
 

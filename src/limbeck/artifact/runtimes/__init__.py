@@ -9,7 +9,7 @@ its file and knows nothing else about them. A runtime is a class without keys th
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,15 @@ from limbeck.core.wording import suggest
 
 # Input arrays by name to the array of logits. Names that the graph does not read are ignored.
 Graph = Callable[[dict[str, np.ndarray]], np.ndarray]
+
+# What inputs that hold earlier keys and values are called.
+CACHE = "past_key_values"
+# Types of these in ONNX Runtime's words: floats, or codes of int8 and their scales.
+CACHE_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int8)": np.int8,
+    "tensor(float16)": np.float16,
+}
 
 
 class Runtime(Protocol):
@@ -44,6 +53,69 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class OutsidePython(Protocol):
+    """What a runtime adds that runs a program which pip does not install."""
+
+    def missing(self) -> str | None:
+        """What is not there, with the line that installs it; None where all is. It is asked before
+        a training, and runs nothing."""
+        ...
+
+
+@runtime_checkable
+class RoundsByItself(Protocol):
+    """What a runtime adds that rounds activations as no trained model does.
+
+    Its answers are held against a slow reference that rounds as it does, and that reference,
+    without the runtime's rounding, against the trained model (`artifact.proof.parity`).
+    """
+
+    def reference(self, path: Path, *, rounds: bool, seed: int | None = None) -> Graph:
+        """The model of a file, computed without the runtime.
+
+        rounds: as the runtime does; else as the model was trained, which is in float32, or with
+            activations that were int8 in training too.
+        seed: of the last bits of its products, which are moved by chance; None: as they are.
+        """
+        ...
+
+
+@runtime_checkable
+class ByPlace(Protocol):
+    """A graph that is asked for some places of one text, because all of them take long to hand
+    over. T tokens, W places, V vocabulary."""
+
+    def logits_at(self, ids: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(W, V) float32 logits at some places of (T) ids."""
+        ...
+
+    def scores_at(
+        self, ids: np.ndarray, places: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """At each place the log-probability of its label, in nats, and the likeliest token: (W)
+        float64, (W) int64."""
+        ...
+
+
+def text_by_text(
+    answer: Callable[[np.ndarray], np.ndarray], inputs: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """(B, T, V) logits of a model that reads one text at a time; 0 at the padding behind it.
+
+    answer: (T) ids of a text without padding to (T, V) logits.
+    """
+    ids = inputs["input_ids"]
+    lengths = inputs.get("attention_mask", np.ones_like(ids)).sum(1).tolist()
+    rows = []
+    for row, length in zip(ids, lengths, strict=True):
+        rows.append(answer(row[:length]))
+    logits = np.zeros((*ids.shape, rows[0].shape[1]), np.float32)
+    for padded, row in zip(logits, rows, strict=True):
+        padded[: len(row)] = row
+    return logits
+
+
 def require_packages(needs: Mapping[str, str], otherwise: str) -> None:
     """Check, without importing them, that packages are installed.
 
@@ -65,8 +137,19 @@ def require_runtime(runtime: str) -> None:
             f"no package here offers the runtime `{runtime}`. Install the one that does, or name "
             f"another runtime that the artifact offers. {suggestion}"
         )
-    needs = registry.load("runtimes", runtime).needs
-    require_packages(needs, "name another runtime that the artifact offers")
+    opener: Runtime = registry.create("runtimes", runtime)
+    require_programs(opener, "name another runtime that the artifact offers")
+
+
+def require_programs(opener: Runtime, otherwise: str) -> None:
+    """Check that what a runtime needs is here: packages, and programs beside them.
+
+    otherwise: as in `require_packages`. Raises ValueError for the first that is missing.
+    """
+    require_packages(opener.needs, otherwise)
+    lacking = opener.missing() if isinstance(opener, OutsidePython) else None
+    if lacking:
+        raise ValueError(f"{lacking}, or {otherwise}")
 
 
 def open_graph(path: Path, runtime: str, threads: int) -> Graph:
@@ -80,7 +163,8 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
     if not callable(graph):
         expected = "a function of inputs that gives logits"
         raise wrong_return(f"the runtime `{runtime}`", "open", graph, expected, opener.open)
-    return _checked(graph, runtime)
+    # What it hands over by place is of one text, whose rows need not be counted.
+    return graph if isinstance(graph, ByPlace) else _checked(graph, runtime)
 
 
 def _checked(graph: Graph, runtime: str) -> Graph:
