@@ -464,8 +464,12 @@ def test_other_losses_are_refused_for_another_vocabulary() -> None:
 
 def test_two_vocabularies_are_refused_before_training() -> None:
     """Of the same size too, where a number tells nothing."""
-    refuse_other_vocabulary(terms("universal_logit", "cross_entropy"))
+    student, teacher = ["a", "b", "c"], ["a", "x", "c"]
+    refuse_other_vocabulary(terms("universal_logit", "cross_entropy"), student, teacher)
+    refuse_other_vocabulary(terms("cross_entropy", "kl"), student, list(student))
     with pytest.raises(
-        ValueError, match=r"distill.losses.kl: .* two vocabularies. Write `universal_logit"
+        ValueError,
+        match=r"losses.kl: .* has 3 tokens and the teacher 3; token 1 is `b` of the student and "
+        r"`x` of the teacher. Write `universal_logit",
     ):
-        refuse_other_vocabulary(terms("cross_entropy", "kl"))
+        refuse_other_vocabulary(terms("cross_entropy", "kl"), student, teacher)

@@ -359,7 +359,7 @@ def test_dynamic_activations_are_the_blocks_that_llama_cpp_makes_of_them() -> No
     layer = model.model.layers[0].mlp.down_proj
     assert layer.token_group == 32
     y = normal(2, 3, 96)
-    expected = by_token(y, 32, is_half=True) @ layer.rounded_weight().T
+    expected = by_token(y, 32, is_half=False) @ layer.rounded_weight().T
     torch.testing.assert_close(layer(y), expected)
     with torch.no_grad():
         torch.testing.assert_close(logits(convert_model(model)), logits(model))

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import registry
+from limbeck.core.system import machine
 from limbeck.exporters import onnx_kernels
 from limbeck.models.anatomy.probe import check_answers
 from limbeck.models.create import create_model
@@ -196,6 +197,8 @@ def test_an_own_module_of_many_kinds_is_quantized_and_answers_as_trained(tmp_pat
     assert np.abs(expected - floats.numpy()).max() < 0.05 * floats.abs().max()
     registry.create("exporters", "onnx").export(convert_model(model), inputs, tmp_path)
     given = {name: value.numpy() for name, value in inputs.items()}
+    if not machine.multiplies_exactly():
+        pytest.xfail("ONNX Runtime has no exact kernels for a weight that two nodes share")
     found = open_graph(tmp_path / "model.onnx", "onnxruntime", 1)(given)
     np.testing.assert_allclose(found, expected, atol=2e-2 * np.abs(expected).max())
     import onnx

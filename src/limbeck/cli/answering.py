@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limbeck.server.client import Remote
 
 Batch = Annotated[
-    int, typer.Option(min=1, help="How many rows are run at once; the answers stay the same.")
+    int, typer.Option(min=1, help="How many rows are run at once; answers differ by rounding.")
 ]
 Form = Annotated[
     str | None,
@@ -91,7 +91,9 @@ def reading_of_server(remote: "Remote", asked: ReadingOptions) -> "Reading":
     from limbeck.artifact.rows.columns import ColumnFinder
     from limbeck.artifact.rows.reading import reading_with
 
-    finder = ColumnFinder(remote.kind, asked.named, remote.columns, remote.needs_pair)
+    finder = ColumnFinder(
+        remote.kind, asked.named, remote.columns, remote.needs_pair, remote.writes
+    )
     return reading_with(finder, asked.form, asked.names, tell)
 
 

@@ -7,6 +7,7 @@ versions, which extras are complete, and how fast int8 is (`speed_probe`). Nothi
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -16,7 +17,10 @@ import typer
 PACKAGES = ("torch", "transformers", "onnxruntime", "openvino", "tokenizers", "numpy")
 
 # `numpy>=1 ; extra == 'train'`, as a package's metadata name what belongs to an extra.
-REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*;\s*extra\s*==\s*['\"]([\w-]+)['\"]")
+PACKAGE = re.compile(r"[A-Za-z0-9._-]+")
+EXTRA = re.compile(r"\bextra\s*==\s*['\"]([\w-]+)['\"]")
+# The one other condition of ours: `uvloop; sys_platform != 'win32' and extra == 'serve'`.
+ELSEWHERE = re.compile(r"\bsys_platform\s*!=\s*['\"]([\w-]+)['\"]")
 
 # What works on limbeck itself; no recipe needs it.
 OF_DEVELOPERS = ("dev",)
@@ -66,8 +70,9 @@ def int8_meaning(features: set[str]) -> str:
         return f"{', '.join(exact)}: int8 products are exact, and several times as fast as float32"
     if features & {"avx2", "avx512f"}:
         return (
-            "no VNNI: products of uint8 and int8 saturate at 16 bits and gain little speed; "
-            "weights of int7 (quantize.weights=int7) cannot"
+            "no VNNI: products of uint8 and int8 saturate at 16 bits, so that ONNX Runtime is told "
+            "to take slower, exact kernels; weights of int7 (quantize.weights=int7) stay fast, "
+            "and are exact in other runtimes too"
         )
     return "no integer dot product that this program knows: expect no speed from int8"
 
@@ -130,10 +135,22 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def extras_of(requirement: str) -> Iterator[tuple[str, str]]:
+    """(package, extra) of a line of the package's metadata, where it counts on this system."""
+    specifier, _, condition = requirement.partition(";")
+    elsewhere = ELSEWHERE.search(condition)
+    if elsewhere and elsewhere[1] == sys.platform:
+        return
+    package = PACKAGE.match(specifier)
+    for extra in EXTRA.findall(condition):
+        assert package  # every requirement begins with its package's name
+        yield package[0], extra
+
+
 def extras() -> Iterator[str]:
     """A line for each extra of ours: complete, or what is missing and how to install it."""
     try:
-        metadata = "\n".join(requires("limbeck") or [])
+        requirements = requires("limbeck") or []
     except PackageNotFoundError:
         yield titled(
             "extras",
@@ -141,8 +158,9 @@ def extras() -> Iterator[str]:
         )
         return
     packages_of: dict[str, list[str]] = {}
-    for package, extra in REQUIREMENT.findall(metadata):
-        packages_of.setdefault(extra, []).append(package)
+    for requirement in requirements:
+        for package, extra in extras_of(requirement):
+            packages_of.setdefault(extra, []).append(package)
     for extra, packages in packages_of.items():
         if extra in OF_DEVELOPERS:
             continue

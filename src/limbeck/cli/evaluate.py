@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from limbeck.artifact.predictor import Predictor
 
 from limbeck.cli.answering import (
     Batch,
@@ -69,14 +72,11 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         """Score, and tell. Raises ValueError for what cannot be read."""
-        import json
-
-        from rich.console import Console
-
         from limbeck.artifact.evaluate import evaluate
         from limbeck.artifact.rows import labelled
         from limbeck.sources import BadRow, fail
         from limbeck.sources._cells.tags import SCHEMES
+        from limbeck.tasks.text_generation import TextGeneration
 
         if self.scheme not in (None, *SCHEMES):
             suggestion = suggest(self.scheme, SCHEMES)
@@ -84,6 +84,9 @@ class Evaluate:
         if self.on_bad_row not in ("fail", "skip"):
             raise ValueError(f"--on-bad-row {self.on_bad_row}: write fail or skip")
         predictor = opened(self.artifact, self.runtime, self.threads, self.batch)
+        if isinstance(predictor.task, TextGeneration):
+            self.tell_texts(predictor)
+            return
         asked = ReadingOptions(self.form, self.columns, self.text, self.text_b, self.image)
         reading = reading_for(predictor, asked)
         labels = labelled.Labels(
@@ -112,11 +115,42 @@ class Evaluate:
             **found,
             "bad_rows": len(bad),
         }
+        self.tell(figures, [str(row) for row in bad], predictor.labels)
+
+    def tell_texts(self, predictor: "Predictor") -> None:
+        """Score a model that writes texts, and tell. Raises ValueError as above."""
+        from limbeck.artifact.evaluate_texts import evaluate_texts, rows_of_texts
+        from limbeck.sources import BadRow, fail
+
+        unused = (self.form, self.columns, self.text, self.text_b, self.image, self.label)
+        if any(unused) or self.scheme:
+            raise ValueError(
+                "dialogues and texts are read as in training, by the artifact's recipe: leave out "
+                "--format, --columns, --text, --text-b, --image, --label and --scheme"
+            )
+        bad: list[BadRow] = []
+        on_bad_row = bad.append if self.on_bad_row == "skip" else fail
+        rows = rows_of_texts(predictor, self.source, on_bad_row)
+        figures = {
+            "artifact": str(self.artifact),
+            "source": self.source,
+            "runtime": predictor.runtime,
+            **evaluate_texts(predictor, rows),
+            "bad_rows": len(bad),
+        }
+        self.tell(figures, [str(row) for row in bad], [])
+
+    def tell(self, figures: dict[str, Any], bad: list[str], labels: list[str]) -> None:
+        """Show the figures."""
+        import json
+
+        from rich.console import Console
+
         if self.as_json:
             typer.echo(json.dumps(figures, ensure_ascii=False))
             return
         console = Console(highlight=False, soft_wrap=True)
-        for line in lines(figures, [str(row) for row in bad], predictor.labels):
+        for line in lines(figures, bad, labels):
             console.print(line, markup=False)
 
 
@@ -133,7 +167,10 @@ def lines(figures: dict[str, Any], bad: list[str], labels: list[str]) -> Iterato
         low, high = (figure(end) for end in ends)
         rows.append((name, figure(value), f"{low} to {high}" if value is not None else "-"))
     yield table(("metric", "value", "95 % interval"), rows, numbers=1)
-    yield f"one answer for every row: {figures['metric']} {figure(figures['chance'])}"
+    if "chance" in figures:
+        yield f"one answer for every row: {figures['metric']} {figure(figures['chance'])}"
+    if figures.get("written"):
+        yield from lines_of_written(figures["written"])
     answered = figures.get("answered")
     if answered:
         error = figure(answered["error"])
@@ -163,6 +200,25 @@ def lines(figures: dict[str, Any], bad: list[str], labels: list[str]) -> Iterato
         )
     if bad:
         yield f"{len(bad):,} bad rows were left out; the first: {bad[0]}"
+
+
+def lines_of_written(written: dict[str, Any]) -> Iterator[Any]:
+    """What a terminal shows of greedy answers."""
+    from limbeck.core.terminal.tables import table
+
+    yield (
+        f"greedy answers to {written['questions']:,} questions, each of at most "
+        f"{written['most_tokens']} tokens:"
+    )
+    rows = []
+    for name in ("rouge_l", "exact_match", "ended", "repetition"):
+        low, high = written[f"{name}_ci95"]
+        rows.append((name, figure(written[name]), f"{figure(low)} to {figure(high)}"))
+    yield table(("metric", "value", "95 % interval"), rows, numbers=1)
+    data = written["data"]
+    names = ("distinct_1", "distinct_2", "repetition", "words")
+    told = ", ".join(f"{name} {figure(written[name])} ({figure(data[name])})" for name in names)
+    yield f"beside the data's own answers in brackets: {told}"
 
 
 def told_unknown(label: str, unknown: dict[str, int], labels: list[str]) -> str:

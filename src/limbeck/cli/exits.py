@@ -145,9 +145,11 @@ def mistake(error: BaseException) -> str:
     if told is not None:
         return told
     if isinstance(error, ModuleNotFoundError):
-        if error.name not in wording.OF_THE_EXTRA_TRAIN:
+        # Of a package in parts, such as OpenTelemetry's, one part may be there.
+        package = str(error.name).split(".")[0]
+        if package not in wording.OF_THE_EXTRA_TRAIN and package not in wording.EXTRAS:
             raise error
-        return wording.needs_package("this", error.name)
+        return wording.needs_package("this", package)
     raise error
 
 

@@ -22,9 +22,6 @@ GenerateKeys = Annotated[
         "temperature (0), top_p, top_k, repetition_penalty, seed, stop.",
     ),
 ]
-# Of a line, beside the row's own columns.
-KEYS = ["text", "finish", "num_tokens"]
-USUAL_TOKENS = 256
 # Control characters but for tabs and ends of lines.
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -37,6 +34,7 @@ def asked_by(keys: Sequence[str], end_ids: tuple[int, ...]) -> "Asked":
     """
     from limbeck.artifact.generation.answering import Asked
     from limbeck.artifact.generation.sampling import Sampling
+    from limbeck.artifact.generation.text_model import USUAL_TOKENS
     from limbeck.core.wording import suggest
 
     # Their defaults say what each key is: a number, or a whole one.
@@ -73,32 +71,18 @@ def generated_lines(
 ) -> Iterator[dict[str, Any]]:
     """An answer line for every row, each piece of which is shown as it comes."""
     from limbeck.artifact.answers import line_of, names_taken
+    from limbeck.artifact.generation.text_model import ANSWER_KEYS
 
-    taken = names_taken(KEYS)
+    taken = names_taken(list(ANSWER_KEYS))
     for item in items:
         answer: dict[str, Any] = {"error": item.problem}
         if not item.problem:
             # What is wrong with one row is told in its line.
             try:
-                answer = shown(writer.answer(prompt_of(writer, item.raw), asked), show)
+                answer = shown(writer.answer(writer.prompt_of(item.raw), asked), show)
             except ValueError as error:
                 answer = {"error": str(error)}
         yield line_of(item, answer, taken)
-
-
-def prompt_of(writer: "TextModel", raw: Any) -> list[int]:
-    """The ids before an answer. A text is what a user says to a model that converses, and else a
-    text that is continued. Raises ValueError for a row that is neither."""
-    if isinstance(raw, dict) and "messages" in raw:
-        return writer.prompt_of_messages(raw["messages"])
-    if not isinstance(raw, str):
-        raise ValueError("a text, or a row with `messages`, is needed")
-    if not raw.strip():
-        raise ValueError("an empty text has nothing to go on from")
-    # What it was trained on: turns, or running text.
-    if writer.template is None:
-        return writer.prompt_of_text(raw)
-    return writer.prompt_of_messages([{"role": "user", "content": raw}])
 
 
 def shown(pieces: "Iterator[Piece]", show: Callable[[str], None]) -> dict[str, Any]:

@@ -206,11 +206,13 @@ def overflow_lines(layers: Sequence[Row]) -> list["RenderableType"]:
     priced = [layer for layer in layers if layer["safe_nats"] is not None]
     nats = sum(layer["nats"] for layer in priced)
     safe_nats = sum(layer["safe_nats"] for layer in priced)
-    here = "This CPU does not" if machine.multiplies_exactly() else "THIS CPU DOES"
+    here = "has it" if machine.multiplies_exactly() else "has none"
     pattern = shortened(risky[0]["name"])
     return [
-        f"\noverflow: {len(risky)} of {len(layers)} layers can saturate on a CPU without VNNI. "
-        f"{here}",
+        f"\noverflow: {len(risky)} of {len(layers)} layers can saturate on a CPU without VNNI "
+        f"(this one {here})",
+        "  limbeck computes them exactly there, if more slowly; other programs that open the graph",
+        "  in ONNX Runtime have to set session.x64quantprecision to 1",
         "  (the share of pairs of weights whose products with uint8 may not fit int16)",
         f"  cure: quantize.weights={SAFE}, weights of 7 bits: no product can saturate;",
         f"        rounding would cost {safe_nats:.1e} nats instead of {nats:.1e}; "

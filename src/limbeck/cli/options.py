@@ -66,7 +66,7 @@ ArtifactFolder = Annotated[
 ]
 Runtime = Annotated[
     str | None,
-    typer.Option(help="onnxruntime or openvino; left out, the first that the artifact offers."),
+    typer.Option(help="onnxruntime, openvino or llama_cpp; left out, the artifact's first."),
 ]
 
 

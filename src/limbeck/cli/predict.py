@@ -21,7 +21,6 @@ from limbeck.cli.answering import (
     reading_of_server,
 )
 from limbeck.cli.generating import (
-    KEYS,
     GenerateKeys,
     asked_by,
     generated_lines,
@@ -105,7 +104,7 @@ class Predict:
     def by_artifact(self, asked: ReadingOptions) -> "Answering":
         """The answers of an artifact of this machine. Raises ValueError."""
         from limbeck.artifact.answers import answer_keys, answer_lines
-        from limbeck.artifact.generation.text_model import text_model_of
+        from limbeck.artifact.generation.text_model import ANSWER_KEYS, text_model_of
 
         predictor = opened(self.folder(), self.runtime, self.threads, self.batch)
         items = items_of(self.source, reading_for(predictor, asked))
@@ -115,7 +114,7 @@ class Predict:
             is_shown = self.out is None and is_watched()
             show = to_terminal if is_shown else to_nowhere
             lines = generated_lines(writer, items, to_generate, show)
-            return Answering(lines, KEYS, False, is_shown)
+            return Answering(lines, list(ANSWER_KEYS), False, is_shown)
         if self.generate:
             raise ValueError(
                 f"--generate: {predictor.task_name} answers with labels and numbers; this is for "
@@ -133,6 +132,13 @@ class Predict:
         from limbeck.server.client import Remote
 
         assert self.url is not None
+        if self.generate:
+            raise ValueError(
+                "--generate: a server's /predict answers by the defaults of the model. Ask its "
+                "/v1/chat/completions, which reads these keys, or leave it out"
+            )
+        if self.runtime:
+            raise ValueError("--runtime: the server has chosen its own. Leave it out")
         source = self.source_of_url()
         remote = Remote(self.url)
         items = items_of(source, reading_of_server(remote, asked))

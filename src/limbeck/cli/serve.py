@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limbeck.cli.options import nameable
+from limbeck.cli.options import Runtime, nameable
 
 if TYPE_CHECKING:
     from limbeck.server.settings import Settings
@@ -50,6 +50,7 @@ class Serve:
     workers: Workers = None
     threads: Threads = None
     tokens: Tokens = None
+    runtime: Runtime = None
     config: Config = None
     deploy: Deploy = None
 
@@ -69,6 +70,6 @@ class Serve:
         """What the file and the command line say, as they are now. Raises ValueError."""
         from limbeck.server.settings import read_settings
 
-        names = ("host", "port", "workers", "threads", "tokens")
+        names = ("host", "port", "workers", "threads", "tokens", "runtime")
         told = {name: getattr(self, name) for name in names}
         return read_settings(self.config, self.artifacts or [], told)

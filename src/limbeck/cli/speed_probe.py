@@ -59,10 +59,14 @@ def opened(operator: str, weight: "np.ndarray", types: tuple[int, int, int]) -> 
     """
     import onnxruntime
 
+    from limbeck.artifact.runtimes.onnxruntime import add_exact_sums
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors alone
+    # As every artifact is opened.
+    add_exact_sums(options)
     graph = onnx_model(operator, weight, types)
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {"x": x})[0]

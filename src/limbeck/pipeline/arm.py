@@ -38,6 +38,7 @@ from limbeck.pipeline.steps.teacher_outputs import teacher_outputs
 from limbeck.pipeline.steps.training import Objectives, store_trained, train_student
 from limbeck.pipeline.steps.warnings import warnings_of
 from limbeck.pipeline.stored_model import HISTORY, StoredModel
+from limbeck.pipeline.teaching.sequence_level import with_teacher_answers
 from limbeck.recipe.model import Recipe
 from limbeck.tasks import Scored, Task
 
@@ -124,6 +125,8 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
     if recipe.teacher:
         teacher = prepare_teacher(recipe, run)
     student = cut_student(recipe, run, teacher)
+    # The student begins as in every arm; only then the rows may be others than theirs.
+    run = with_teacher_answers(recipe, run, teacher)
     objectives = ask_teachers(recipe, run, teacher, student)
     # 2. The training, in which a joint recipe quantizes.
     trained = train_student(recipe, run, student, objectives)
@@ -148,7 +151,7 @@ def run_arm(recipe: Recipe, store: Store, *, run: RunContext | None = None) -> A
         decision=decision,
         history=read_json(trained / HISTORY),
         artifact=artifact,
-        notes=[*warnings_of(trained), *notes],
+        notes=[*run.answer_notes, *warnings_of(trained), *notes],
     )
 
 
@@ -205,6 +208,7 @@ def train_alone(recipe: Recipe, run: RunContext) -> tuple[StoredModel, Path]:
     if recipe.teacher:
         teacher = prepare_teacher(recipe, run)
     student = cut_student(recipe, run, teacher)
+    run = with_teacher_answers(recipe, run, teacher)
     objectives = ask_teachers(recipe, run, teacher, student)
     trained = train_student(recipe, run, student, objectives)
     return student, trained

@@ -4,7 +4,17 @@ from typing import Any
 
 from limbeck.core import registry
 from limbeck.quantization.roundings import LayerRounding
-from limbeck.recipe.model import TEACHER, TRAINED, UNTUNED, Quantize, Recipe, Student
+from limbeck.recipe.model import (
+    GENERATED_START,
+    GENERATION,
+    TEACHER,
+    TRAINED,
+    UNTUNED,
+    Quantize,
+    Recipe,
+    Student,
+    trained_range,
+)
 
 
 def derive_arms(recipe: Recipe, seed: int) -> dict[str, Recipe]:
@@ -47,7 +57,7 @@ def changes_of_arms(recipe: Recipe) -> dict[str, dict[str, Any]]:
     }
     if recipe.quantize is None:
         return changes
-    after, within = after_training(recipe.quantize), in_training(recipe.quantize)
+    after, within = after_training(recipe.quantize), in_training(recipe.quantize, recipe.task)
     # Cut to itself: what is quantized is the tuned model, and nothing is trained.
     whole_teacher = Student.model_validate({"from": TEACHER, "surgery": "same"})
     changes["ptq"] = {
@@ -81,20 +91,31 @@ def after_training(settings: Quantize) -> Quantize:
         if keys[key] == default_in_training:
             keys[key] = None
     name = keys["range"]
-    if name and registry.load("ranges", name).learned:
+    if name and trains_along(name):
         keys["range"] = None
     # Validated anew: `model_copy` would take any value.
     return Quantize.model_validate(keys)
 
 
-def in_training(settings: Quantize) -> Quantize:
-    """How the student is quantized while it trains.
+def trains_along(range_name: str) -> bool:
+    """Whether a range changes in training, so that afterwards it is none of its kind."""
+    range_class = registry.load("ranges", range_name)
+    return bool(range_class.learned or range_class.each_step)
+
+
+def in_training(settings: Quantize, task: str) -> Quantize:
+    """How the student of a `task` is quantized while it trains.
 
     Rewrites and roundings by layer act after training alone and are left out: weights take their
     nearest level.
     """
     keys = settings.model_dump(by_alias=True)
     keys |= {"when": "train", "equalize": {}}
+    if settings.range is None:
+        keys["range"] = trained_range(task)
+    # A recipe that quantizes afterwards says nothing of it.
+    if settings.when == "after" and task == GENERATION:
+        keys["start"] = settings.start or GENERATED_START
     if settings.rounding and _is_by_layer(settings.rounding):
         # Its own keys, which stand beside ours in the recipe, go with it.
         keys = {key: value for key, value in keys.items() if key not in settings.options}

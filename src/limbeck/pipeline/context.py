@@ -32,7 +32,7 @@ from limbeck.pipeline.stage import ExportWork, Stage, write_and_prove
 from limbeck.pipeline.steps.copies import with_copies
 from limbeck.recipe.model import Recipe
 from limbeck.sources import Row
-from limbeck.tasks import Encoded, OverVocabulary, Task, packed
+from limbeck.tasks import Encoded, Task, packed
 from limbeck.tasks.inputs.image import ImageInput
 from limbeck.training.checkpoints import History
 from limbeck.training.devices import Place, arithmetic, open_place
@@ -89,6 +89,8 @@ class RunContext:
     surgery_rows: what a surgery may look at; the training rows where left out.
     is_alone: whether the other processes of the run have ended their part.
     token_notes: for each of the encodings, what was cut and what is unknown.
+    answered: by the folder of a teacher's answers, the run of the arms that learn them.
+    is_answered, answer_notes: whether this is such a run, and what is told of these answers.
     encodings, fingerprints, references: what `encode`, `fingerprint` and `reference` have computed.
     """
 
@@ -100,12 +102,15 @@ class RunContext:
     export: ArtifactWriter = write_and_prove
     when_started: WhenStarted = note_nothing
     when_built: WhenBuilt = note_nothing
-    surgery_rows: list[Row] | None = None
+    surgery_rows: Sequence[Row] | None = None
     is_alone: bool = False
     encodings: dict[str, Sequence[Encoded]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     token_notes: dict[str, list[str]] = field(default_factory=dict)
     references: dict[str, Any] = field(default_factory=dict)
+    answered: dict[Path, "RunContext"] = field(default_factory=dict)
+    is_answered: bool = False
+    answer_notes: list[str] = field(default_factory=list)
 
     # Stages.
 
@@ -277,7 +282,7 @@ class RunContext:
         key = digest([split, task.preprocess])
         if key in self.encodings:
             return self.encodings[key]
-        rows: list[Row] = getattr(self.data, split)
+        rows: Sequence[Row] = getattr(self.data, split)
         # Packed files hold one text a row, and an encoder's rows (`AutoModel`) may be pairs; a
         # row of windows is several, too.
         has_one_text = task.auto_model != "AutoModel"
@@ -299,7 +304,7 @@ class RunContext:
     def notes_of_tokens(self, task: Task) -> list[str]:
         """What was cut of the texts as `task` reads them, and whether its tokenizer knows them."""
         notes: list[str] = []
-        if not self.reads_tokens or isinstance(task, OverVocabulary):
+        if not self.reads_tokens:
             return notes
         for split in ("train", "test"):
             self.encode(split, task)
@@ -308,7 +313,7 @@ class RunContext:
 
     def _packed(self, split: str, task: Task) -> tuple[Sequence[Encoded], TokenCounts]:
         """A split of many texts, from flat files of the store, and what of it is read."""
-        rows: list[Row] = getattr(self.data, split)
+        rows: Sequence[Row] = getattr(self.data, split)
         counts = TokenCounts()
 
         def chunks() -> Iterator[Sequence[Encoded]]:

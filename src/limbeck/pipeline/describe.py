@@ -34,6 +34,7 @@ from limbeck.pipeline.deciding import telling
 from limbeck.pipeline.deciding.alike import told_alike
 from limbeck.pipeline.judging.judged_rows import JudgedRows, judged_rows
 from limbeck.pipeline.judging.lost import describe_lost
+from limbeck.pipeline.judging.written import describe_written
 from limbeck.pipeline.layer_analysis import analyse_layers
 from limbeck.pipeline.origins.telling import describe_origins
 from limbeck.pipeline.speed.measuring import measure_speed
@@ -121,6 +122,7 @@ def describe(run: RunContext, arms: Arms, name: str) -> dict[str, Any]:
         "calibration": calibration,
         "speed": speed,
         "lost": lost,
+        "written": describe_written(run, arms),
         "layers": layers,
         "stages": [_without_entry(record) for record in run.store.records],
         "machine": machine.describe(),

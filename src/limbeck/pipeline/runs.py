@@ -33,6 +33,8 @@ from limbeck.pipeline.steps.baseline import linear_baseline
 from limbeck.pipeline.steps.student import cut_student
 from limbeck.pipeline.steps.teacher import prepare_teacher
 from limbeck.pipeline.steps.tracing import trace_own_student
+from limbeck.pipeline.teaching import vocabularies
+from limbeck.pipeline.teaching.sequence_level import with_teacher_answers
 from limbeck.pipeline.tracking import Tracking
 from limbeck.recipe import validate
 from limbeck.recipe.model import Recipe
@@ -158,6 +160,11 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
             "label: this recipe has no `distill`, so no teacher is asked anything. "
             "Add it, with a `teacher`"
         )
+    if recipe.distill.on_policy:
+        raise ValueError(
+            "label: with `distill.on_policy` the student writes other texts in every step, and the "
+            "teacher answers them live: there is nothing to keep. Leave it out, or start the run"
+        )
     if recipe.train.augment and not recipe.train.views:
         raise ValueError(
             "label: `train.augment` changes the images by epoch, and the teacher answers them "
@@ -177,6 +184,7 @@ def label(recipe: Recipe, tell: Reporter = silent) -> None:
         teacher = prepare_teacher(recipe, context)
     # Which layers of the teacher are kept depends on the student's, which need not be trained.
     student = cut_student(recipe, context, teacher)
+    context = with_teacher_answers(recipe, context, teacher)
     ask_teachers(recipe, context, teacher, student)
 
 
@@ -189,7 +197,8 @@ def cut_named_student(context: RunContext) -> None:
     """
     # One that is cut from the teacher is cut from it as it was tuned.
     if context.recipe.student.origin is not None:
-        cut_student(context.recipe, context, None)
+        student = cut_student(context.recipe, context, None)
+        vocabularies.refuse_before_training(context, student)
 
 
 def require_runtimes(recipe: Recipe) -> None:

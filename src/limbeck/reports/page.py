@@ -23,6 +23,7 @@ from limbeck.reports import (
     speed,
 )
 from limbeck.reports.drawing import charts, heatmap, overview
+from limbeck.reports.writing import section
 
 Json = dict[str, Any]
 
@@ -82,6 +83,7 @@ def view(report: Json, curves: list[Json]) -> Json:
         "speed": speed.sentences(report.get("speed")),
         "cpu_time": speed.is_cpu_time(report.get("speed")),
         "lost": lost.view(report.get("lost")),
+        "written": section.view(report.get("written")),
         "calibration": calibration.view(report.get("calibration")),
         "layers": heatmap.view(report.get("layers")),
         "notes": report.get("notes") or [],
@@ -110,6 +112,9 @@ TERMS = {
     "95 % interval": "of a hundred test splits drawn alike, 95 hold the true value in theirs",
     "ECE": "expected calibration error: how far a probability is from the share that is right",
     "NLL": "negative log-likelihood: how improbable the right answers are to the model",
+    "ROUGE-L": "how much of an answer's words stand in the data's answer in the same order, 0 to 1",
+    "Distinct-1": "the share of all words that are different ones; Distinct-2: of pairs of words",
+    "Repetition": "the share of stretches of four words that stood in the same answer before",
     "Flips": "decisions of the exported graph that are not those of the trained model",
 }
 # The sections by their anchor, and what of the view each needs.
@@ -117,6 +122,7 @@ SECTIONS = {
     "Arms": "arms",
     "Notes": "notes",
     "Lost": "lost",
+    "Writing": "written",
     "Parity": "parity",
     "Calibration": "calibration",
     "Layers": "layers",

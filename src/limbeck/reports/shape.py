@@ -116,13 +116,33 @@ class VerdictRow(TypedDict):
 
 
 @with_config(CLOSED)
+class GreedyAnswers(TypedDict):
+    """Texts that a runtime went on with by itself, so many tokens each: of each the place, from 0,
+    where it says the first token that a reference would not have said; null where there is none."""
+
+    answers: int
+    tokens: int
+    first_differences: list[int | None]
+
+
+@with_config(CLOSED)
 class ParityRow(TypedDict):
     """A graph against the trained model, over the test split: `flips` of `units` decisions differ.
-    Logit differences are in logits; `last_bits`: what the model differs from itself."""
+    Logit differences are in logits; `last_bits`: what the model differs from itself.
+
+    Where the runtime rounds activations by itself these are its differences from a reference that
+    rounds alike; there alone the metric's difference from the trained model is told, of the file in
+    float32 (`file_difference`) and as the runtime computes it (`rounding_difference`), both models'
+    perplexities, and where greedy answers part."""
 
     arm: str
     seed: int
     runtime: str
+    file_difference: NotRequired[float]
+    rounding_difference: NotRequired[float]
+    perplexity: NotRequired[float]
+    trained_perplexity: NotRequired[float]
+    greedy: NotRequired[GreedyAnswers]
     rows: int
     units: int
     flips: int
@@ -194,6 +214,98 @@ class LostRows(TypedDict):
     slices_looked_at: int
     slices_lost: NotRequired[int]
     label_errors: LabelErrors
+
+
+@with_config(CLOSED)
+class Variety(TypedDict):
+    """How texts vary: the shares of their words, and of their pairs of words, that differ, the
+    share of stretches of four words that stood in the same text before, and words of a text."""
+
+    distinct_1: float | None
+    distinct_2: float | None
+    repetition: float
+    words: float
+
+
+@with_config(CLOSED)
+class WriterRow(TypedDict):
+    """One model's greedy answers against those of the data. `ended`: the share that the model ended
+    by itself. Intervals are by documents."""
+
+    runtime: str
+    rouge_l: float
+    rouge_l_ci95: Interval
+    exact_match: float
+    exact_match_ci95: Interval
+    ended: float
+    ended_ci95: Interval
+    distinct_1: float | None
+    distinct_2: float | None
+    repetition: float
+    repetition_ci95: Interval
+    words: float
+
+
+@with_config(CLOSED)
+class Differences(TypedDict):
+    """Where the shipped model's answers leave another's: `same` of them do nowhere; `places`, the
+    first token that differs, from 0, by answer; `median`, of those that differ."""
+
+    same: int
+    median: float | None
+    places: list[int | None]
+
+
+@with_config(CLOSED)
+class Example(TypedDict):
+    """Answers to one question, by model; `differs`: the first token, from 0, that is not the
+    shipped model's. `row`: of the test split, from 1."""
+
+    row: int
+    question: str
+    reference: str
+    answers: dict[str, str]
+    differs: dict[str, int | None]
+
+
+@with_config(CLOSED)
+class WriterSpeed(TypedDict):
+    """Of one model in a fresh process, one thread: CPU milliseconds up to the first token, tokens
+    of a CPU second from there, times as many as the first model's, and the memory it then holds."""
+
+    runtime: str
+    first_token_ms: float
+    tokens_per_second: float
+    speedup: float
+    speedup_ci95: Interval
+    resident_mb: float
+
+
+@with_config(CLOSED)
+class WritingSpeed(TypedDict):
+    """`tokens` of each answer that was timed, in `rounds` turns; `busy`: what says that the machine
+    did other things."""
+
+    tokens: int
+    rounds: int
+    by_writer: dict[str, WriterSpeed]
+    busy: list[str]
+
+
+@with_config(CLOSED)
+class WrittenAnswers(TypedDict):
+    """What models write, greedily, on `questions` of the `rows` of the test split; `data`: of the
+    answers that the data have."""
+
+    questions: int
+    rows: int
+    most_tokens: int
+    shipped: str
+    data: Variety
+    writers: dict[str, WriterRow]
+    differences: dict[str, Differences | None]
+    examples: list[Example]
+    speed: WritingSpeed | None
 
 
 @with_config(OPEN)
@@ -318,6 +430,7 @@ class ReportFile(TypedDict):
     calibration: Calibration | None
     speed: Speed | None
     lost: LostRows | None
+    written: NotRequired[WrittenAnswers | None]
     layers: Layers | None
     stages: list[StageRow]
     machine: dict[str, Any]

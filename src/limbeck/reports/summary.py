@@ -9,6 +9,7 @@ from limbeck.reports import calibration, speed
 from limbeck.reports.lost import summary as summary_of_lost
 from limbeck.reports.numbers import short
 from limbeck.reports.outcome import gain_line, without_network
+from limbeck.reports.writing import section
 
 Json = dict[str, Any]
 
@@ -24,6 +25,7 @@ def lines(report: Json, out: Path) -> list[str]:
         *calibration.sentences(report.get("calibration")),
         *speed.sentences(report.get("speed")),
         *lost_lines(report.get("lost")),
+        *section.lines(report.get("written")),
         *places(out, has_layers=has_layers),
     ]
 
@@ -81,7 +83,26 @@ def parity_lines(parity: list[Json]) -> list[str]:
         lines += [f"  because {failure}" for failure in row.get("failures", [])]
         if row.get("last_bits"):
             lines.append(f"  {by_last_bits(row)}")
+        if row.get("greedy"):
+            lines += [f"  {line}" for line in by_itself(row)]
     return lines
+
+
+def by_itself(row: Json) -> list[str]:
+    """Perplexity and greedy answers of a runtime that rounds activations by itself."""
+    figures = (
+        f"perplexity {row['perplexity']:.4f} there, {row['trained_perplexity']:.4f} of the trained "
+        "model"
+    )
+    greedy = row["greedy"]
+    # Rows of a token or two have no half to go on from.
+    if not greedy["answers"]:
+        return [figures]
+    places = [place + 1 for place in greedy["first_differences"] if place is not None]
+    told = "all as the reference says them"
+    if places:
+        told = f"{len(places)} part from the reference's, the first at token {min(places)}"
+    return [figures, f"{greedy['answers']} greedy answers of {greedy['tokens']} tokens: {told}"]
 
 
 def by_last_bits(row: Json) -> str:

@@ -51,6 +51,11 @@ def tables(report: Json) -> dict[str, list[Json]]:
     found["gains"] = list(map(flat, verdict.get("gains", [])))
     changed = lost.get("changed", [])
     found["changed_rows"] = list(chain.from_iterable(map(changed_lines, changed)))
+    written = report.get("written") or {}
+    found["writing"] = list(map(flat, named(written.get("writers", {}))))
+    found["written_answers"] = list(
+        chain.from_iterable(map(answer_lines, written.get("examples", [])))
+    )
     found["lost_kinds"] = list(map(flat, lost.get("slices", [])))
     found["layers"] = list(map(flat, layers.get("layers", [])))
     models = calibration.get("models") or {}
@@ -61,6 +66,20 @@ def tables(report: Json) -> dict[str, list[Json]]:
         if row
     ]
     return {name: rows for name, rows in found.items() if rows}
+
+
+def named(by_name: Mapping[str, Json]) -> list[Json]:
+    """Rows by the name of a model, with it."""
+    return [{"model": name, **row} for name, row in by_name.items()]
+
+
+def answer_lines(example: Json) -> list[Json]:
+    """One line for each model's answer to a question."""
+    told = {key: example[key] for key in ("row", "question", "reference")}
+    return [
+        {**told, "model": name, "answer": text, "differs": example["differs"].get(name)}
+        for name, text in example["answers"].items()
+    ]
 
 
 def flat(row: Mapping[str, Any]) -> Json:

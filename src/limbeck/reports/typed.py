@@ -141,7 +141,8 @@ class Report(dict[str, Any]):
     @property
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Every table of the page as plain rows, by name: `arms`, `seeds`, `labels`, `confusion`,
-        `gains`, `parity`, `stages`, `layers`, `changed_rows`, `lost_kinds`, `calibration`."""
+        `gains`, `parity`, `stages`, `layers`, `changed_rows`, `lost_kinds`, `writing`,
+        `written_answers`, `calibration`."""
         return tables.tables(self)
 
     def to_dataframe(self, table: str = "arms") -> Any:

@@ -17,11 +17,12 @@ from pathlib import Path
 from limbeck.cli.first_recipe.recipe_text import (
     IMAGES,
     MOST_PIECES,
+    TEXT_GENERATION,
     Guess,
     Length,
     usual_length,
 )
-from limbeck.cli.first_recipe.tokens import choose_reader, counted
+from limbeck.cli.first_recipe.tokens import TokenCount, choose_reader, counted
 from limbeck.core import registry
 from limbeck.core.files import paths_below
 from limbeck.data.splits import DRAWN_SHARES
@@ -77,7 +78,9 @@ def length_for(guess: Guess, model: str | None) -> tuple[Length, list[str]]:
         fewest, total = FEWEST_IMAGES, found.count
         needed = ENOUGH_STEPS if model else round(NEW_STEPS * ENOUGH_STEPS)
     else:
-        count, why = counted(found.rows, model)
+        # What a model of dialogues knows `limbeck check` asks its own tokenizer.
+        is_generated = guess.task == TEXT_GENERATION
+        count, why = (TokenCount(), None) if is_generated else counted(found.rows, model)
         if why:
             told.append(choose_reader(guess, why, model))
         if guess.reads_pieces:

@@ -19,7 +19,7 @@ from limbeck.cli.first_recipe.images import (
 )
 from limbeck.cli.first_recipe.lengths import length_for
 from limbeck.cli.first_recipe.names import without_notes
-from limbeck.cli.first_recipe.recipe_text import PIECES_MODEL, TEXT_MODEL, Guess, render
+from limbeck.cli.first_recipe.recipe_text import PIECES_MODEL, Guess, render, usual_model
 from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
 from limbeck.cli.first_recipe.refused.labels_beside import refuse_labels_beside
@@ -113,7 +113,7 @@ def not_at_hand(guess: Guess, data: Path, model: str | None, out: Path) -> list[
 
     `out`: the recipe that was written; another one goes to another file.
     """
-    name = model or TEXT_MODEL
+    name = model or usual_model(guess)
     if guess.task == "image-classification" or guess.reads_pieces:
         return []
     # A folder without tokenizer.json may hold another kind of tokenizer.

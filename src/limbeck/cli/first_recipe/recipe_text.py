@@ -16,6 +16,10 @@ from limbeck.core.yaml12 import Yaml12Dumper
 # The teacher of texts where none is asked for: six layers and 23 million parameters, which a CPU
 # can train.
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+# The teacher of dialogues: it was made for them, and so has a chat template.
+DIALOGUE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DIALOGUE_LAYERS = 30
+TEXT_GENERATION = "text-generation"
 # The network of texts that needs no weights of others.
 PIECES_MODEL = "ngrams"
 
@@ -84,6 +88,24 @@ MASKED_STAGES = """\
 student: {model: MODEL}
 train: {epochs: 1, learning_rate: 2.0e-4, batch_tokens: 2048, max_tokens: 256, threads: THREADS, \
 seed: 0}
+"""
+DIALOGUE_STAGES = """\
+# The large model, tuned on the dialogues first: one with a chat template (Instruct, Chat), a hub \
+id or a folder; `epochs: 0` where it is already tuned.
+teacher: {model: MODEL, epochs: TEACHER_EPOCHS}
+# The small model: LAYERS of the teacher's layers.
+student: {from: teacher, surgery: drop_layers, layers: LAYERS}
+train: {epochs: STUDENT_EPOCHS, batch_tokens: BUDGET, max_tokens: 512, threads: THREADS, seed: 0}
+
+# Learn from the teacher's answers token by token. With `sequence_level: {}` the student learns \
+answers that the teacher writes, with `on_policy: {}` from those that it writes itself.
+distill: {losses: {kl: {temperature: 1.0}}}
+# int8 weights, for the last fifth of the training; `int4` takes half of the bytes.
+quantize: {when: train, weights: int8}
+
+# Is it good enough? At most `max_drop` nats a token lost: .05 is about 5 % of perplexity.
+verdict: {seeds: 1, max_drop: 0.05, min_speedup: 1}
+export: [onnx]
 """
 TAIL = """\
 # int8 weights and uint8 activations, from half of the training on.
@@ -156,6 +178,7 @@ class Length:
 TEXTS = Length(budget=1024, teacher=3, student=5)
 IMAGES = Length(budget=64, teacher=12, student=25)
 # Of texts in characters, by a network from random weights of which a step is cheap.
+DIALOGUES = Length(budget=2048, teacher=3, student=3)
 PIECES = Length(budget=2048, teacher=10, student=15)
 MOST_PIECES = 1024  # characters of a text that are read
 
@@ -164,7 +187,14 @@ def usual_length(guess: Guess) -> Length:
     """That of data with rows enough."""
     if guess.reads_pieces:
         return PIECES
+    if guess.task == TEXT_GENERATION:
+        return DIALOGUES
     return IMAGES if guess.task == "image-classification" else TEXTS
+
+
+def usual_model(guess: Guess) -> str:
+    """The teacher of texts where none is asked for."""
+    return DIALOGUE_MODEL if guess.task == TEXT_GENERATION else TEXT_MODEL
 
 
 def render(guess: Guess, model: str | None, length: Length | None = None) -> str:
@@ -180,6 +210,7 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     head = HEAD.format(task=guess.task, comments="".join(comments), data=flow(data))
     of_images = PRETRAINED_STAGES if model else IMAGE_STAGES
     by_task = {"image-classification": of_images + TAIL, "masked-lm": MASKED_STAGES}
+    by_task[TEXT_GENERATION] = DIALOGUE_STAGES
     of_texts = PIECES_STAGES if guess.reads_pieces else TEXT_STAGES
     stages = by_task.get(guess.task, of_texts + TAIL)
     # Not `format`, as above: the braces of YAML would have to be doubled. The model comes last: its
@@ -198,32 +229,39 @@ def render(guess: Guess, model: str | None, length: Length | None = None) -> str
     fewer = f", calibration_rows: {length.calibration}" if length.calibration else ""
     stages = stages.replace("CALIBRATION", fewer)
     stages = stages.replace("THREADS", str(machine.usable_cores()))
-    stages = stages.replace("MODEL", flow(model or TEXT_MODEL))
+    stages = stages.replace("MODEL", flow(model or usual_model(guess)))
     return head + stages
 
 
 def _student_layers(guess: Guess, model: str | None) -> int:
     """How many layers the student keeps: of six three, and four where each word or two texts beside
     each other are to be understood, which fewer layers do worse."""
+    if guess.task == TEXT_GENERATION:
+        # Half, for a decoder of few layers writes badly.
+        return _layers_in_folder(model or DIALOGUE_MODEL, DIALOGUE_LAYERS) // 2 or 1
     is_hard = guess.task == "token-classification" or "text_b" in guess.options
     return _teacher_layers(model) * (4 if is_hard else 3) // 6 or 1
 
 
 def _teacher_layers(model: str | None) -> int:
     """How many layers the teacher has by its folder, six where that does not tell, and at most."""
-    config = Path(model or TEXT_MODEL) / "config.json"
+    # Of more layers a student that is small keeps no more.
+    return min(_layers_in_folder(model or TEXT_MODEL, TEACHER_LAYERS), TEACHER_LAYERS)
+
+
+def _layers_in_folder(model: str, usual: int) -> int:
+    """How many layers a model has by its folder; the usual number where that does not tell."""
+    config = Path(model) / "config.json"
     if not config.is_file():
-        return TEACHER_LAYERS
+        return usual
     try:
         with open(config, "rb") as opened:
             content = json.loads(read_at_most(opened, MOST_CONFIG_BYTES, str(config)))
     # What is wrong with the model is told where it is read.
     except (OSError, ValueError, RecursionError):
-        return TEACHER_LAYERS
+        return usual
     counts = [content.get(name) for name in NUM_LAYERS] if isinstance(content, dict) else []
-    count = next((count for count in counts if isinstance(count, int)), TEACHER_LAYERS)
-    # Of more layers a student that is small keeps no more.
-    return min(count, TEACHER_LAYERS)
+    return next((count for count in counts if isinstance(count, int)), usual)
 
 
 def flow(value: str | Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from limbeck.cli.first_recipe.encodings import add_encoding, encoding_of
 from limbeck.cli.first_recipe.header import lines_above, parted
 from limbeck.cli.first_recipe.names import add_names, likest
-from limbeck.cli.first_recipe.recipe_text import Guess
+from limbeck.cli.first_recipe.recipe_text import TEXT_GENERATION, Guess
 from limbeck.cli.first_recipe.refused.decimal_commas import (
     refuse_decimal_commas,
     refuse_percents,
@@ -36,6 +36,7 @@ from limbeck.cli.first_recipe.refused.tagged_words import (
 from limbeck.cli.first_recipe.refused.tools import refuse_prodigy
 from limbeck.cli.first_recipe.sets.pairing import chosen, likeliest, refuse_other_languages
 from limbeck.cli.first_recipe.table_columns.columns import choose, num_words
+from limbeck.cli.first_recipe.table_columns.dialogues import dialogue_columns, told
 from limbeck.cli.first_recipe.table_columns.labels import Columns
 from limbeck.core import registry
 from limbeck.core.wording import some
@@ -99,12 +100,10 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_percents([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
     refuse_chats([train, *files], records, guess.source)
-    refuse_dialogues([train, *files], records, guess.source)
-    refuse_intents_behind_tags([train, *files], records, options)
-    refuse_words_in_rows([train, *files], records, options)
-    refuse_turn_columns([train, *files], records, guess.source, options)
-    refuse_pixels(train, records)
-    found = _columns(records, train, files, guess.source)
+    found = _dialogues(records)
+    if found is None:
+        _refuse_no_texts([train, *files], records, guess.source, options)
+        found = _columns(records, train, files, guess.source)
     guess.task = found.task
     guess.options |= options | found.options
     if guess.source != "parquet":
@@ -115,8 +114,9 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
         guess.reasons.append(f"{train}: lines above the table, left out: {options['skip_lines']}")
     if "columns" in options:
         guess.reasons.append(_without_header(train))
-    add_names(guess, records, train.parent)
-    guess.reasons.append(_columns_told(records, guess.options))
+    if found.task != TEXT_GENERATION:
+        add_names(guess, records, train.parent)
+        guess.reasons.append(_columns_told(records, guess.options))
     # 3. Which other splits go with train by their names, and can be read as it is.
     _choose_by_name(guess, splits, files)
     refuse_other_languages(splits)
@@ -134,6 +134,26 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
             guess.files = files_read(guess, suffixes)
             break
     return guess
+
+
+def _dialogues(records: Sequence[Record]) -> Columns | None:
+    """The columns of dialogues that a model learns to go on; None where rows are something else."""
+    keys = dialogue_columns(records)
+    return Columns(TEXT_GENERATION, dict(keys), told(keys)) if keys else None
+
+
+def _refuse_no_texts(
+    files: Sequence[Path], records: Sequence[Record], source: str, options: dict[str, Any]
+) -> None:
+    """Raise ValueError for rows that hold texts or pixels otherwise than one to a row.
+
+    `files`: the one of train first, which `source` reads with the keys `options`.
+    """
+    refuse_dialogues(files, records, source)
+    refuse_intents_behind_tags(files, records, options)
+    refuse_words_in_rows(files, records, options)
+    refuse_turn_columns(files, records, source, options)
+    refuse_pixels(files[0], records)
 
 
 def check_keys(guess: Guess, splits: Mapping[str, Path]) -> None:

@@ -30,8 +30,9 @@ world.
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -187,6 +188,27 @@ class Watch:
         """The latest look of each window that is full, against validation first."""
         keys = [(against, size) for against in AGAINST for size in SIZES]
         return [self._latest[key] for key in keys if key in self._latest]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What another watch is told to `go_on`, as plain data."""
+        return {
+            "alarms": self.alarms,
+            "shifted_at": dict(self._shifted_at),
+            "begun_at": self._begun_at,
+        }
+
+    def go_on(self, counts: Array, state: Mapping[str, Any]) -> None:
+        """Go on for the watch of a process that ended: its alarms stay told, and windows begin
+        with the requests after these `counts`.
+
+        state: of that watch (`state`).
+        """
+        self.alarms = state["alarms"]
+        self._shifted_at = dict(state["shifted_at"])
+        self._begun_at = state["begun_at"]
+        for window in self._windows:
+            window.snapshots.append(counts.copy())
 
     def is_shifted(self, against: str) -> bool:
         """Whether an alarm is on that requests are unlike `validation`, or unlike `earlier`."""

@@ -45,7 +45,7 @@ from limbeck.evaluation.bootstrap import ALPHA
 from limbeck.pipeline.deciding import asked
 from limbeck.pipeline.preflight import compatibility
 from limbeck.pipeline.preflight.costs import Cost, summed
-from limbeck.pipeline.preflight.token_counts import count_tokens
+from limbeck.pipeline.preflight.token_counts import count_tokens, long_answers, refused_rows
 from limbeck.recipe import validate
 from limbeck.recipe.draft import UNKNOWN, Draft
 from limbeck.recipe.model import Recipe
@@ -58,6 +58,7 @@ from limbeck.recipe.problems import (
 )
 from limbeck.sources._images import IMAGE_SIZE, LARGE_IMAGE
 from limbeck.tasks import metrics
+from limbeck.tasks.inputs.dialogue import DialogueInput
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ Rows = Mapping[str, Iterable[Mapping[str, Any]]]
 
 # So many texts show what a tokenizer knows, within a second.
 SAMPLE_TEXTS = 2000
+# Dialogues of which each is read: some ten seconds of templates and tokens.
+SAMPLE_DIALOGUES = 20_000
 ANOTHER_CACHE = "Let LIMBECK_CACHE name another folder"
 # Each reading of the data mends a key or leaves out the bad rows.
 MOST_READINGS = 10
@@ -431,6 +434,8 @@ def check_texts(recipe: Recipe, splits: Splits, checked: Checked, own: Models) -
     from limbeck.pipeline.context import RunContext
 
     task_class = registry.load("tasks", recipe.task)
+    if task_class.preprocess_file == DialogueInput.preprocess_file:
+        check_dialogues(recipe, splits, checked, own)
     if task_class.preprocess_file != TokenizedInput.preprocess_file:
         return
     rows = drawn_rows(splits.train, SAMPLE_TEXTS)
@@ -448,6 +453,42 @@ def check_texts(recipe: Recipe, splits: Splits, checked: Checked, own: Models) -
             f"texts: {share} of the tokens are unknown to the tokenizer of `{name}`"
         )
         checked.lines += counts.unknown_note(which) + counts.cut_note(which)
+
+
+def check_dialogues(recipe: Recipe, splits: Splits, checked: Checked, own: Models) -> None:
+    """Tell which rows a model's chat template refuses, and which answers are longer than what it
+    reads, by file and line.
+
+    Raises ValueError where a model has no tokenizer that can be read.
+    """
+    # Imported here, as in `check_models`.
+    from limbeck.pipeline.context import RunContext
+
+    def tell(event: Event) -> None:
+        # That the model reads less than the recipe asks.
+        checked.lines.append(str(event))
+
+    context = RunContext(recipe, Store(tell=tell), own=own)
+    context.data = splits
+    held = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    for name in model_names(recipe):
+        task = context.new_task(name)
+        for split, whole in held.items():
+            rows = drawn_rows(whole, SAMPLE_DIALOGUES)
+            for refused in refused_rows(task, rows):
+                checked.tell(f"{refused} (as `{name}` reads {split})")
+            long = long_answers(task, rows)
+            if long:
+                checked.lines.append(
+                    f"warning: {split}: {len(long):,} answers are longer than the "
+                    f"{task.input.max_tokens:,} tokens that `{name}` reads at once: {some(long)}. "
+                    "Their later parts are learned without what was asked. Raise train.max_tokens "
+                    "as far as the model goes, or shorten them"
+                )
+            if len(rows) < len(whole):
+                checked.lines.append(
+                    f"{split}: {len(rows):,} of {len(whole):,} rows were read by `{name}`"
+                )
 
 
 def check_costs(

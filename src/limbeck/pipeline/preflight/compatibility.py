@@ -16,7 +16,7 @@ from limbeck.recipe import validate
 from limbeck.recipe.components import NamedComponent, mistakes_of, named_components
 from limbeck.recipe.draft import Draft
 from limbeck.recipe.learning_rates import with_rates
-from limbeck.recipe.model import Quantize, Recipe
+from limbeck.recipe.model import GENERATION, Quantize, Recipe
 from limbeck.recipe.problems import Mistake
 from limbeck.recipe.trackers import missing_trackers
 
@@ -91,6 +91,21 @@ def mismatches(recipe: Recipe) -> Iterator[Mistake]:
     if recipe.quantize:
         yield from _wrong_rounding(recipe.quantize)
         yield from _wrong_clip_weight(recipe.quantize)
+        yield from _wrong_exporters(recipe)
+
+
+def _wrong_exporters(recipe: Recipe) -> Iterator[Mistake]:
+    """Exporters that are made for other tasks, or for another cache."""
+    from limbeck.exporters.requirements import why_other_kv_cache, why_other_task
+
+    assert recipe.quantize is not None
+    for number, name in enumerate(recipe.export):
+        reason = why_other_task(name, recipe.task)
+        # Elsewhere the key itself is the mistake.
+        if reason is None and recipe.task == GENERATION:
+            reason = why_other_kv_cache(name, recipe.quantize.kv_cache)
+        if reason:
+            yield Mistake(["export", str(number)], reason.removeprefix("export: "))
 
 
 def resolved(recipe: Recipe, own: Collection[str] = ()) -> Recipe:

@@ -29,7 +29,13 @@ from limbeck.artifact.proof.parity import BEYOND_LAST_BITS
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core import plug_ins, registry
 from limbeck.data.batches import batches_of
-from limbeck.exporters.writing import GOLDEN_ROWS, answer_shape, write_golden, write_graphs
+from limbeck.exporters.writing import (
+    GOLDEN_ROWS,
+    answer_shape,
+    read_with,
+    write_golden,
+    write_graphs,
+)
 from limbeck.models.anatomy.layers import layer_names
 from limbeck.models.anatomy.probe import FAULTS, NUM_ROWS, check_answers, two_rows
 from limbeck.models.create import is_network
@@ -286,7 +292,7 @@ def rehearse_export(recipe: Recipe, run: RunContext, candidate: Candidate) -> No
             quantize(quantized, run, model, batches_of(encoded, task))
             example = batch_of(encoded, np.arange(len(encoded[:GOLDEN_ROWS])), task.padding)
             inputs = apart(example.inputs)
-            files = write_graphs(model, recipe.export, inputs, folder)
+            files = write_graphs(model, recipe.export, inputs, folder, read_with(task))
             arrays = {name: value.numpy() for name, value in inputs.items()}
             shape = answer_shape(model, inputs)
             write_golden(recipe.export, arrays, files, folder, shape)

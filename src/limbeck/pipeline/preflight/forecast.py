@@ -71,7 +71,9 @@ from limbeck.training.loop import Training, all_batches, batch_budget, refuse_sm
 
 # All of these are compromises: a rehearsal should take a minute at most, and err little.
 SAMPLE_ROWS = 4000  # encoded to count units, at most
-TEST_ROWS = 32  # of validation and test, and rows that are copied for `augment`
+TEST_ROWS = 32  # of validation and test, at most, and rows that are copied for `augment`
+FEWEST_TEST_ROWS = 4  # however long they are
+TEST_UNITS = 2048  # of validation and of test, about: fewer rows of long texts
 TIMED_ANSWERS = 20  # rows that each runtime answers
 # Before what is told of the whole and known from a sample alone.
 ESTIMATED = "by an estimate from some of the texts, the run may be refused"
@@ -123,6 +125,13 @@ def rehearse(
             stage = rehearsal.doing.split()[0]
             reason = plug_ins.words_of(error).removeprefix(f"{stage}: ")
             raise ValueError(f"{rehearsal.doing}: {reason}") from None
+
+
+def few_scored_rows(volume: Volume) -> int:
+    """How many rows of a split are scored in a rehearsal: `TEST_UNITS` of them, by their mean."""
+    num_rows = len(set(volume.origins))
+    affordable = TEST_UNITS * num_rows // sum(volume.sizes)
+    return max(FEWEST_TEST_ROWS, min(TEST_ROWS, affordable))
 
 
 class Rehearsal:
@@ -272,12 +281,13 @@ class Rehearsal:
         rows = [splits.train[0]]
         # A row may be read in several parts.
         rows += [chosen[number] for number in dict.fromkeys(volume.origins[i] for i in numbers)]
+        num_scored = few_scored_rows(volume)
         return replace(
             splits,
             train=rows,
-            validation=spread(splits.validation, TEST_ROWS),
-            promise=spread(splits.promise, TEST_ROWS),
-            test=spread(splits.test, TEST_ROWS),
+            validation=spread(splits.validation, num_scored),
+            promise=spread(splits.promise, num_scored),
+            test=spread(splits.test, num_scored),
             notes=[],
             num_unlabelled=0,
         )
@@ -286,7 +296,7 @@ class Rehearsal:
         self,
         split: str,
         task: Task,
-        rows: list[Row] | None = None,
+        rows: Sequence[Row] | None = None,
     ) -> Volume:
         """A split's whole size for a task, from rows encoded for a second or so.
 
@@ -406,7 +416,7 @@ class Rehearsal:
     def sizes_of_whole(self, split: str, task: Task) -> tuple[list[int], bool]:
         """(what each row of the whole split costs a batch, whether this is exact)."""
         volume = self.volume(split, task)
-        rows: list[Row] = getattr(self.splits, split)
+        rows: Sequence[Row] = getattr(self.splits, split)
         # More texts than these take long. The copies of `augment` are not made yet, and only about
         # as long as their rows.
         is_known = volume.rows < PACKED_ROWS and not self.recipe.augment

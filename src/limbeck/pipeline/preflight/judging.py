@@ -35,8 +35,8 @@ def require_judging(run: RunContext, rows: Sequence[Row]) -> None:
         return
     name, _ = named_origin(recipe)
     task = run.new_task(name)
-    trained = task.encode(spread(list(run.data.train), MOST_ROWS))
-    some = spread(list(rows), MOST_ROWS)
+    trained = task.encode(spread(run.data.train, MOST_ROWS))
+    some = spread(rows, MOST_ROWS)
     encoded = task.encode(some)
     for each in (trained, encoded):
         returned.check_encoded(task, each, packed.flat_labels(each))

@@ -21,13 +21,19 @@ from limbeck.training.scoring import score_split
 
 # Of a training, after the one that warms up: more would agree with them within some percent.
 TIMED_STEPS = 2
+# A first step that takes longer is timed itself: filling caches is a small part of it by then, and
+# more of them would take the minutes that a rehearsal should not.
+LONG_STEP_SECONDS = 5.0
 # Of a step: a pass backward that computes no gradients of weights but the first layer's, where a
 # step is a pass forward and one backward that takes twice as long.
 OF_GRADIENT = 1 / 3
 
 
 def pace_of_steps(training: Training) -> float:
-    """Seconds a unit of a step: of a few full batches, after the longest to warm up."""
+    """Seconds a unit of a step: of a few full batches, after the longest to warm up.
+
+    Of a large model the longest alone.
+    """
     epochs = [epoch for epoch, _ in training.batches]
     steps = [step for step, epoch in enumerate(epochs) if epoch == 0]
     # What is left over at the end of the sample is rare in the whole.
@@ -46,7 +52,9 @@ def pace_of_steps(training: Training) -> float:
     others = [batch for step, batch in enumerate(training.batches) if step != heaviest]
     training.batches = [training.batches[heaviest], *others]
     run_step = training.step
-    run_step(0, total)
+    first_seconds = seconds_of(partial(run_step, 0, total))
+    if first_seconds > LONG_STEP_SECONDS:
+        return first_seconds / training.units(0)
     # 2. Of the others as many as are timed; a step of a large model takes seconds.
     full = [step for step in range(1, total) if training.units(step) >= full_units]
     steps = [step for step in full if training.batches[step][0] == 0][:TIMED_STEPS] or [0]

@@ -1,15 +1,18 @@
 """How much of its texts a model reads: what is cut off, and what its tokenizer does not know."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from limbeck.sources import Row, text_of
+from limbeck.sources import Row, place_of, text_of
 from limbeck.tasks import Encoded, OverVocabulary, Task
+from limbeck.tasks.chat.template import ASSISTANT
 from limbeck.tasks.inputs.characters import are_characters
+from limbeck.tasks.inputs.dialogue import DialogueInput
 from limbeck.tasks.inputs.tokenized import TokenizedInput
 
 # From this share of unknown tokens on, a text says little: of English with names and signs in it,
@@ -30,6 +33,8 @@ TAKE_ANOTHER = (
     f"Take a multilingual model, such as {', '.join(MULTILINGUAL)}, or `ngrams`, a network of ours "
     "that reads characters"
 )
+# What two reasons of one kind differ by: what a row says, and numbers.
+FIGURES = re.compile(r"`[^`]*`|\d[\d,.]*")
 # Rows whose letters are looked at: of texts in one language some tell as much as all.
 MOST_LETTERED = 2000
 
@@ -40,7 +45,9 @@ class TokenCounts:
     are read; `cut_tokens` that are not; of the read ones `ordinary`, no special ones, and `unknown`
     among these; `wordless`, the rows that have no ordinary token; `letters`, the characters of what
     is read that are no spaces, none where most are Chinese. `side`: where a text is cut.
-    `windows`: how many longer texts are read in, none where they are cut."""
+    `windows`: how many longer texts are read in, none where they are cut. `stretches`: the same of
+    dialogues and texts to go on from, of which each token is learned in one, and `stretched_tokens`
+    that are read in them."""
 
     rows: int = 0
     cut_rows: int = 0
@@ -51,6 +58,8 @@ class TokenCounts:
     wordless: int = 0
     letters: int = 0
     windows: int = 0
+    stretches: int = 0
+    stretched_tokens: int = 0
     limit: int = 0
     side: str = "right"
 
@@ -75,6 +84,8 @@ class TokenCounts:
             self.wordless + other.wordless,
             self.letters + other.letters,
             self.windows + other.windows,
+            self.stretches + other.stretches,
+            self.stretched_tokens + other.stretched_tokens,
             other.limit,
             other.side,
         )
@@ -86,6 +97,11 @@ class TokenCounts:
         longer = (
             f"{split}: {self.cut_rows:,} of {self.rows:,} texts are longer than {self.limit} tokens"
         )
+        if self.stretches:
+            return [
+                f"{longer} and are read in {self.stretches:,} stretches of "
+                f"{self.stretched_tokens:,} tokens in all, half of each at most read before"
+            ]
         if self.windows:
             return [f"{longer} and are read in windows, {self.windows:,} in all"]
         share = self.cut_tokens / (self.tokens + self.cut_tokens)
@@ -127,6 +143,8 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
     """The counts of rows and of what a task made of them, row by row; all 0 for a task that reads
     no texts, or whose rows are not its data's."""
     reader = task.input
+    if isinstance(reader, DialogueInput):
+        return _count_stretches(encoded, reader.max_tokens)
     if isinstance(task, OverVocabulary) or not isinstance(reader, TokenizedInput):
         return TokenCounts()
     truncation = reader.tokenizer.truncation
@@ -161,6 +179,76 @@ def count_tokens(task: Task, rows: Sequence[Row], encoded: Sequence[Encoded]) ->
         limit=limit,
         side=truncation["direction"].lower(),
     )
+
+
+def _count_stretches(encoded: Sequence[Encoded], limit: int) -> TokenCounts:
+    """What is read in several parts, of rows that lie part after part."""
+    num_parts: list[int] = []
+    tokens: list[int] = []
+    for row in encoded:
+        if row.part == 0:
+            num_parts.append(0)
+            tokens.append(0)
+        num_parts[-1] += 1
+        tokens[-1] += row.size
+    stretched = [number for number, count in enumerate(num_parts) if count > 1]
+    return TokenCounts(
+        rows=len(num_parts),
+        cut_rows=len(stretched),
+        tokens=sum(tokens),
+        stretches=sum(num_parts[number] for number in stretched),
+        stretched_tokens=sum(tokens[number] for number in stretched),
+        limit=limit,
+    )
+
+
+@dataclass
+class Refused:
+    """Rows that a model cannot read for one reason: the `first` of them, in words with its place,
+    and how many there are."""
+
+    first: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return self.first
+        return f"{self.first.rstrip('.')}. This is the first of {self.count:,} such rows"
+
+
+def refused_rows(task: Task, rows: Sequence[Row]) -> list[Refused]:
+    """The rows that a task cannot read, one for each reason.
+
+    Example: a chat template that wants users and assistants in turns, and a row of two users.
+    """
+    found: dict[str, Refused] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            task.encode([row])
+        except ValueError as error:
+            # The task counts from the only row that it was given.
+            reason = str(error).removeprefix(f"{place_of(row, 1)}: ")
+            kind = FIGURES.sub("", reason)
+            if kind in found:
+                found[kind].count += 1
+            else:
+                found[kind] = Refused(f"{place_of(row, number)}: {reason}")
+    return list(found.values())
+
+
+def long_answers(task: Task, rows: Sequence[Row]) -> list[str]:
+    """Where the dialogues stand of which one answer alone is longer than the model reads, so that
+    no stretch holds it whole."""
+    reader = task.input
+    places: list[str] = []
+    for number, row in enumerate(rows, 1):
+        for message in row.get("messages", ()):
+            # A token is a character at least.
+            may_be = message["role"] == ASSISTANT and len(message["content"]) > reader.max_tokens
+            if may_be and len(reader.ids_of(message["content"])) >= reader.max_tokens:
+                places.append(place_of(row, number))
+                break
+    return places
 
 
 def _letters_read(rows: Sequence[Row], lost: Sequence[int], num_read: int) -> int:

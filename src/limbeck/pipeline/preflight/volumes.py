@@ -142,7 +142,7 @@ def units_of(encoded: Sequence[Encoded], *, one_by_one: bool = False) -> float:
     return sum(padded_size(sizes, rows) for rows in batches)
 
 
-def spread(rows: list[Row], count: int) -> list[Row]:
+def spread(rows: Sequence[Row], count: int) -> Sequence[Row]:
     """At most `count` rows, drawn by a fixed seed, in their order."""
     if len(rows) <= count:
         return rows

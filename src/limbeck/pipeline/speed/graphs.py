@@ -17,7 +17,7 @@ from torch import nn
 from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.foreign import told_as
 from limbeck.exporters.requirements import package_versions
-from limbeck.exporters.writing import write_graphs
+from limbeck.exporters.writing import read_with, write_graphs
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import to_torch
 from limbeck.models.weights import WEIGHTS
@@ -72,7 +72,8 @@ def write_untrained(
 ) -> None:
     """Write the graphs, and which file each runtime opens."""
     inputs = dict(apart(example.inputs))
-    files = write_graphs(untrained.built(example), exporters, inputs, folder)
+    beside = read_with(untrained.model.task)
+    files = write_graphs(untrained.built(example), exporters, inputs, folder, beside)
     write_json(folder / FILES, files)
 
 

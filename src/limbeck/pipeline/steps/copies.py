@@ -39,6 +39,7 @@ from limbeck.data.transfer import without_labels
 from limbeck.pipeline.stage import Stage
 from limbeck.recipe.model import Augment, Recipe
 from limbeck.sources import Row
+from limbeck.sources._on_disk import joined
 
 # Rows in one file: what a kill loses at most.
 CHUNK = 200
@@ -130,7 +131,7 @@ def with_copies(splits: Splits, run: Copying) -> Splits:
     note = f"augment: {len(rows)} copies of {len(splits.labelled)} rows ({settings.method})"
     return replace(
         splits,
-        train=splits.train + rows,
+        train=joined(splits.train, rows),
         num_unlabelled=splits.num_unlabelled + len(rows),
         notes=[*splits.notes, note if rows else f"warning: {note}"],
     )
@@ -149,9 +150,9 @@ def read_rows(folder: Path) -> list[Row]:
 def foreseen(splits: Splits, settings: Augment) -> Splits:
     """The data as large as it will be at most, for a forecast: each copy is its row."""
     # A copy is about as long as its row: a word is replaced by a word.
-    rows = splits.labelled * settings.copies
+    rows = list(splits.labelled) * settings.copies
     num_unlabelled = splits.num_unlabelled + len(rows)
-    return replace(splits, train=splits.train + rows, num_unlabelled=num_unlabelled)
+    return replace(splits, train=joined(splits.train, rows), num_unlabelled=num_unlabelled)
 
 
 def copies(

@@ -27,8 +27,6 @@ from limbeck.training.scoring import score_split
 
 # The proof, in the folder of the stage; the artifact's manifest does not cover it.
 PARITY = "parity.json"
-# How often a model is asked what last bits change in its answers.
-DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def with_moved_bits(
 ) -> list[np.ndarray]:
     """The logits of what `model` builds on some rows with last bits moved, once for each draw."""
     draws = []
-    for seed in range(DRAWS):
+    for seed in range(parity.DRAWS):
         moved = move_last_bits(model(), seed)
         draws.append(score_split(moved, encoded, task, one_by_one=one_by_one).logits)
     return draws

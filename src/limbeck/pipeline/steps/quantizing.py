@@ -26,7 +26,7 @@ from limbeck.pipeline.stored_model import StoredModel
 from limbeck.quantization import post_training
 from limbeck.quantization.after_training import quantize_after_training
 from limbeck.quantization.fold import fold_before
-from limbeck.quantization.modules import attention
+from limbeck.quantization.modules import attention, kv_cache
 from limbeck.quantization.plan import plan_schemes
 from limbeck.quantization.prepare import prepare_model, quantization_components
 from limbeck.recipe.model import Quantize, Recipe
@@ -86,6 +86,8 @@ def prepare_on(recipe: Recipe, run: RunContext, model: nn.Module, forward: Forwa
     # After the modules: attention multiplies what they make.
     if settings.attention != "float":
         attention.attach(model, settings.range_name, forward)
+    if settings.kv_cache != "float":
+        kv_cache.attach(model, forward)
     return flow
 
 

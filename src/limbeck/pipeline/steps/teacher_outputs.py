@@ -23,7 +23,6 @@ from limbeck.distillation import cka
 from limbeck.distillation.binding import (
     match_layers,
     refuse_other_tokens,
-    refuse_other_vocabulary,
     taps_of,
 )
 from limbeck.distillation.ensemble import Ensemble
@@ -40,8 +39,9 @@ from limbeck.pipeline.context import RunContext
 from limbeck.pipeline.stage import Stage, Work
 from limbeck.pipeline.steps.teacher import further_teachers
 from limbeck.pipeline.stored_model import StoredModel
+from limbeck.pipeline.teaching import vocabularies
 from limbeck.recipe.model import Distill, Recipe
-from limbeck.tasks import Batch, OverVocabulary, Task, packed
+from limbeck.tasks import Batch, Task, packed
 from limbeck.training.job import no_teacher
 
 # A part takes a minute or so to label with a model of 100 M parameters on two cores; more parts
@@ -202,9 +202,9 @@ def _of_one(
         stored=settings.cache,
         top=num_kept(settings.top_k, guide.task),
     )
-    # 2. Views without number: the teacher answers live.
+    # 2. Views without number, or texts that the student writes: the teacher answers live.
     views = augment.views(recipe.train, guide.task)
-    if views and not views.count:
+    if settings.on_policy or (views and not views.count):
         return TeacherAnswers(
             f"live {guide.key} {request.taps}",
             lambda: LiveTeacher(load_frozen(recipe, run, guide), request.taps, request.dtype),
@@ -267,9 +267,7 @@ def refuse_other_inputs(
         )
     if not run.reads_tokens:
         return
-    is_over_vocabulary = isinstance(student.task, OverVocabulary)
-    if is_over_vocabulary and list(guide.task.labels) != list(student.task.labels):
-        refuse_other_vocabulary(terms)
+    vocabularies.refuse_other_tokens(recipe, student.task, guide.task, terms)
     # Words have positions, and meet word by word; of a text as one unit the tokens must meet.
     first_row = run.encode("train", student.task)[0]
     if first_row.positions is None:

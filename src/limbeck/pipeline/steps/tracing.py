@@ -17,7 +17,7 @@ from limbeck.artifact.batches import run_graph
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core.files import digest, write_json
 from limbeck.exporters.requirements import package_versions
-from limbeck.exporters.writing import GOLDEN_ROWS, write_graphs
+from limbeck.exporters.writing import GOLDEN_ROWS, read_with, write_graphs
 from limbeck.models.anatomy.probe import answer
 from limbeck.models.torch_batches import batch_of
 from limbeck.pipeline.context import RunContext
@@ -93,7 +93,7 @@ def largest_difference(
         # A folder of its own: what others write beside it, in the system's, is no exporter's.
         folder = Path(place) / "graphs"
         folder.mkdir()
-        files = write_graphs(model, exporters, inputs, folder)
+        files = write_graphs(model, exporters, inputs, folder, read_with(task))
         for runtime, file in files.items():
             graph = open_graph(folder / file, runtime, 1)
             answers = [run_graph(graph, row) for row in encoded]

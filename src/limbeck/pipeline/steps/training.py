@@ -32,6 +32,7 @@ from limbeck.pipeline.steps.teacher_outputs import TeacherAnswers
 from limbeck.pipeline.steps.validation import validation
 from limbeck.pipeline.steps.warnings import keeping_warnings
 from limbeck.pipeline.stored_model import HISTORY, StoredModel
+from limbeck.pipeline.teaching.on_policy import rewriting
 from limbeck.quantization.after_training import calibrate
 from limbeck.quantization.health import Examination, broken_scales
 from limbeck.quantization.modules.fake import squared_bounds
@@ -42,6 +43,7 @@ from limbeck.tasks import Task, collate
 from limbeck.training.job import (
     BeforeStep,
     Job,
+    TrainingRows,
     Watchers,
     all_alike,
     no_teacher,
@@ -218,7 +220,7 @@ def training_job(
     return Job(
         model=model,
         objective=objective,
-        rows=training_rows(run, split, task, settings),
+        rows=_rows_of(recipe, run, student, model, split),
         settings=settings,
         device=run.place.device,
         dtype=run.dtype(),
@@ -231,6 +233,14 @@ def training_job(
         seconds=minutes.of_student(run, recipe),
         tell=run.store.tell,
     )
+
+
+def _rows_of(
+    recipe: Recipe, run: RunContext, student: StoredModel, model: nn.Module, split: str
+) -> TrainingRows:
+    """The rows of a split, with what the student itself writes into them (`on_policy`)."""
+    rows = training_rows(run, split, student.task, recipe.train)
+    return replace(rows, rewrite=rewriting(recipe, run, student, model))
 
 
 def rows_to_learn(recipe: Recipe, run: RunContext, objectives: Objectives) -> tuple[str, Train]:

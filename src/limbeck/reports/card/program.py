@@ -36,7 +36,7 @@ Lines = list[str]
 # is quantized falls on another level, and a probability moved by .0085. Not every graph has a mask.
 RUN = """\
 options = onnxruntime.SessionOptions()  # these settings keep the trained integers' answers:
-options.intra_op_num_threads = 1
+options.intra_op_num_threads = 1  # a CPU without VNNI needs "session.x64quantprecision": "1"
 options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
 session = onnxruntime.InferenceSession(
     "{file}", options, ["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]

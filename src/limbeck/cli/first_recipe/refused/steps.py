@@ -92,7 +92,7 @@ def _is_list_of_texts(cell: Any) -> bool:
 
 def refuse_chats(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
     """Raise ValueError for rows that are a chat each, as language models are tuned on: a class
-    behind the texts is the label, and a free answer nothing that is learned here.
+    behind the texts is the label. Chats with free answers are for text generation.
 
     `files`: the one of train first, which `source` reads.
     """
@@ -108,11 +108,8 @@ def refuse_chats(files: Sequence[Path], records: Sequence[Record], source: str) 
     if not any(plain(name) in LABEL_NAMES for name in records[0]):
         most = max(2, len(answers) // ROWS_A_CLASS)
         if len(set(answers)) > most or any(len(a.split()) > MOST_LABEL_WORDS for a in answers):
-            raise ValueError(
-                f"{files[0]}: a row is a chat (`{chat[0]}`), whose last turn is a text of its own. "
-                "No task of this version writes texts. Where rows are to be classified, write a "
-                "table of text and label"
-            )
+            # The last turn is a text of its own: a model learns to write it.
+            return
         row = f'"text": {turns.replace("in m if", "in m[:-1] if")}, "label": m[-1][{said}].strip()'
         told = f"its last turn is the label ({some(list(dict.fromkeys(answers)), SHOWN)})"
     kept = f"{{k: v for k, v in r.items() if k != {column}}}"
