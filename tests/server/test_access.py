@@ -33,6 +33,8 @@ def access(tmp_path: Path, board: Board, text: str, **limits: float) -> Access:
         (f"# ops\nops {A} root\n", "line 2"),
         ("ops short\n", "16 characters"),
         (f"ops {A} admin extra\n", "line 1"),
+        (f"ann {A} admin\nbob {A}\n", "line 2: 'bob' has the token of 'ann'"),
+        (f"ops {'a' * 1001}\n", "line 1: a token has at most 1,000 characters"),
         ("".join(f"t{n} {n:024}\n" for n in range(1001)), "at most 1,000"),
     ],
 )

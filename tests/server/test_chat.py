@@ -58,6 +58,14 @@ DECODERS = {
 }
 
 
+# (model, status) of the requests so far.
+COUNTED: list[tuple[str, int]] = []
+
+
+def count(model: str, version: str, status: int, seconds: float) -> None:
+    COUNTED.append((model, status))
+
+
 def ignored(*counted: Any) -> None:
     """Meters of prometheus-client are of a process, and not of a test."""
 
@@ -68,6 +76,7 @@ def served(folder: Path, **limits: Any) -> Iterator[int]:
     from limbeck.server.app import Application
     from limbeck.server.engine import Engine
     from limbeck.server.hosting import Model, Models, Version
+    from limbeck.server.plans import Shelf
     from limbeck.server.processes.board import Board
     from limbeck.server.processes.worker import server_on
     from limbeck.server.requests.access import Access
@@ -89,11 +98,11 @@ def served(folder: Path, **limits: Any) -> Iterator[int]:
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         engine = Engine(settings.limits.queue, 1, board, loop)
-        meters: Any = SimpleNamespace(count=ignored, count_rows=ignored)
+        meters: Any = SimpleNamespace(count=count, count_rows=ignored, count_refused=ignored)
         access = Access(None, settings.limits, board)
-        app = Application(settings, Models(by_name, 1), engine, meters, access, folder)
+        app = Application(settings, Models(by_name, 1), engine, meters, access, Shelf(folder))
         task: Any = SimpleNamespace(socket=listening.detach(), settings=settings)
-        server = server_on(task, app)
+        server = server_on(task, app, 100)
         box.stop = lambda: loop.call_soon_threadsafe(server.stop)
         box.engine = engine
         ready.set()
@@ -235,9 +244,24 @@ def test_the_models_are_listed(port: int) -> None:
         ({"messages": [{"role": "user", "content": "a" * 400}]}, 400, "401 tokens"),
         ({"temperature": 3}, 400, "`temperature`"),
         ({"top_p": 0}, 400, "`top_p`"),
-        ({"n": 2}, 400, "`n`"),
+        ({"n": 2}, 400, "`n`: 1 is expected"),
+        ({"logprobs": True}, 400, "`logprobs`: false is expected"),
+        ({"seed": 1 << 70}, 400, "`seed`: a whole number of at most 64 bits is expected"),
+        ({"messages": [{"role": "user", "content": 7}]}, 400, "a text is expected, or a list is expected"),
         ({"max_tokens": 0}, 400, "`max_tokens`"),
-        ({"tools": []}, 400, "`tools` is not done here"),
+        ({"tools": [{"type": "function"}]}, 400, "`tools` is not done here"),
+        ({"logit_bias": {"7": 1}}, 400, "`logit_bias` is not done here"),
+        ({"max_token": 5}, 400, "Did you mean `max_tokens`?"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, 400, "send one"),
+        ({"stream_options": {"include_usage": True}}, 400, "of a stream"),
+        ({"response_format": {"type": "text", "json_schema": {"schema": {}}}}, 400, "beside"),
+        ({"messages": [{"role": "bogus", "content": "a"}]}, 400, "`messages.0.role`"),
+        ({"messages": [{"role": "user<end>", "content": "a"}]}, 400, "`messages.0.role`"),
+        ({"messages": [{"role": "user", "content": None}]}, 400, "`messages.0.content`"),
+        ({"messages": [{"role": "user", "content": "a", "contnt": 1}]}, 400, "Did you mean `content`"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "`messages.0.content.0.type`"),
+        ({"reasoning_effort": "high"}, 400, "`reasoning_effort`"),
+        ({"tool_choice": "required"}, 400, "`tool_choice`"),
         ({"temprature": 1}, 400, "Did you mean `temperature`"),
         ({"stop": ["a"] * 17}, 400, "`stop"),
         ({"stop": ""}, 400, "stop: a word"),
@@ -253,6 +277,41 @@ def test_what_cannot_be_answered_is_told_in_openais_form(
     assert found == status and told in answer["error"]["message"]
     assert answer["error"]["type"] == "invalid_request_error"
     assert answer["error"]["code"] == ("model_not_found" if status == 404 else None)
+
+
+def test_what_clients_send_by_habit_changes_nothing(port: int) -> None:
+    plain = chat(port, max_tokens=4, temperature=0)[1]["choices"]
+    habits = {
+        "n": 1,
+        "logprobs": False,
+        "top_logprobs": 0,
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "logit_bias": {},
+        "modalities": ["text"],
+        "service_tier": "auto",
+        "reasoning_effort": None,
+        "verbosity": "medium",
+        "prompt_cache_key": "a",
+        "safety_identifier": "b",
+        "max_completion_tokens": 4,
+        "response_format": {"type": "text"},
+    }
+    status, told = chat(port, max_tokens=4, temperature=0, **habits)
+    assert status == 200 and told["choices"] == plain
+    # So near 0 that a logit divided by it is infinite.
+    status, told = chat(port, max_tokens=4, temperature=1e-320)
+    assert status == 200 and told["choices"] == plain
+
+
+def test_a_content_may_come_in_parts(port: int) -> None:
+    answers = [
+        chat(port, messages=[{"role": "user", "content": content}], temperature=0)[1]
+        for content in ("a\nb", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
+    ]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["usage"] == answers[1]["usage"]
 
 
 def test_streams_take_turns(port: int) -> None:
@@ -296,6 +355,7 @@ def test_who_leaves_stops_the_work(port: int, stream: bool) -> None:
     time.sleep(0.4)
     # 300 tokens would take three seconds.
     assert len(steps) - count <= 2
+    assert COUNTED[-1] == ("slow", 499)
 
 
 def test_a_stream_is_ended_at_its_deadline(port: int) -> None:
@@ -304,6 +364,8 @@ def test_a_stream_is_ended_at_its_deadline(port: int) -> None:
     status, text = post(port, "/v1/chat/completions", body, **{"x-request-timeout": "0.5"})
     last = json.loads(text.strip().split("\n\n")[-1][6:])
     assert status == 200 and last["error"]["type"] == "timeout_error"
+    # Its status said 200 before it failed; who watches the server sees what came of it.
+    assert COUNTED[-1] == ("slow", 504)
     assert time.monotonic() - began < 2
     status, told = post(
         port, "/v1/chat/completions", body | {"stream": False}, **{"x-request-timeout": "0.3"}

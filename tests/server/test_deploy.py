@@ -14,7 +14,7 @@ from served import TEXT, install_runtime, probability, serving, write_artifact
 
 from limbeck.cli.main import exit_status
 from limbeck.server.deploy import rootfs
-from limbeck.server.deploy.folder import burst_mb, name_of, pinned
+from limbeck.server.deploy.folder import burst_mb, name_of, pinned, write
 from limbeck.server.settings import Settings, read_settings
 
 for package in ("granian", "orjson", "prometheus_client", "python_multipart"):
@@ -50,7 +50,10 @@ def test_it_holds_what_a_container_needs(folder: Path) -> None:
     assert (settings.workers, settings.host) == (2, "0.0.0.0")
     assert (folder / settings.models["Towns.v2"].folder / "manifest.json").is_file()
     wanted = (folder / "requirements.txt").read_text().split()
-    assert wanted == pinned()
+    assert wanted == pinned(settings)
+    pytest.importorskip("opentelemetry.sdk")
+    traced = settings.model_copy(update={"tracing": "http://127.0.0.1:4318"})
+    assert any(each.startswith("opentelemetry-sdk==") for each in pinned(traced))
     by_name = dict(each.split("==") for each in wanted)
     assert {"numpy", "onnxruntime", "granian", "orjson"} <= by_name.keys()
     assert not {"torch", "transformers", "pytest"} & by_name.keys()
@@ -104,6 +107,13 @@ def test_manifests_are_valid(folder: Path) -> None:
     wrong = parts[0] | {"spec": parts[0]["spec"] | {"replica": 2}}
     with pytest.raises(kubernetes.ValidationError):
         kubernetes.validate(wrong, kubernetes.latest_version(), strict=True)
+
+
+def test_a_candidate_is_refused(folder: Path, tmp_path: Path) -> None:
+    artifact = folder / "models" / "Towns.v2"
+    settings = read_settings(None, [f"towns={artifact},{artifact}:5%"], {})
+    with pytest.raises(ValueError, match="'towns' has a candidate"):
+        write(settings, tmp_path / "new")
 
 
 def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -131,9 +132,11 @@ def test_the_bound_is_the_whole_server_s(tmp_path: Path) -> None:
         # Another worker has all of them waiting.
         other = Board(tmp_path / "board", 1)
         other.own[WAITING] = 6
+        assert engine.is_full
         with pytest.raises(Refused):
             await engine.compute(steps("a", []), 5, "m")
         other.own[WAITING] = 5
+        assert not engine.is_full
         assert await engine.compute(steps("a", []), 5, "m") == "a"
         other.own[WAITING] = 0
 
@@ -193,3 +196,33 @@ def test_slow_work_that_nobody_awaits_stops_nobody(tmp_path: Path) -> None:
         assert seen == ["spare0", "a0", "spare1", "spare2"] and not engine.spare
 
     play(scene, tmp_path)
+
+
+def test_long_work_is_computed_in_the_thread_and_is_no_measure_of_its_kind(tmp_path: Path) -> None:
+    threads: list[str] = []
+
+    def noting(seconds: float) -> Iterator[str]:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        time.sleep(seconds)
+        yield "done"
+
+    async def scene(engine: Engine) -> None:
+        # Once known to be fast, a kind is computed in the loop.
+        for _ in range(3):
+            await engine.compute(noting(0), 5, "m")
+        ticks = 0
+        long = asyncio.create_task(engine.compute(noting(0.3), 5, "m", is_long=True))
+        while not long.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        assert ticks > 10 and engine.step_seconds["m"] < FAST_SECONDS
+        await engine.compute(noting(0), 5, "m")
+        gone = engine.loop.create_future()
+        assert [each async for each in engine.turns(noting(0), 5, "m", gone, is_long=True)]
+        with pytest.raises(Refused, match="no answer in the time"):
+            await engine.compute(noting(0.3), 0.05, "m", is_long=True)
+
+    play(scene, tmp_path)
+    assert (
+        threads == ["inference", *["MainThread"] * 2, "inference", "MainThread"] + ["inference"] * 2
+    )

@@ -172,6 +172,12 @@ def test_an_output_s_own_wish_goes_before_the_request_s() -> None:
     assert [each.is_binary for each in request.outputs] == [True, False]
 
 
+def test_what_clients_of_the_protocol_add_is_no_mistake() -> None:
+    # KServe's names the model; those of pydantic write null for what is left out.
+    more = {"model_name": "m", "model_version": None, "outputs": None, "raw": None}
+    assert list(read(body_of(texts("x") | {"parameters": None}, **more)).inputs) == ["text"]
+
+
 def test_parameters_of_the_sender_s_own_are_kept() -> None:
     told = {"my_parameter": 42, "note": "x", "priority": 1, "share": 0.5, "yes": True}
     assert read(body_of(texts("x"), parameters=told)).parameters == told
@@ -180,7 +186,7 @@ def test_parameters_of_the_sender_s_own_are_kept() -> None:
 X = tensor("x", "INT64", [2], [1, 2])
 
 MISTAKES: list[tuple[bytes, str]] = [
-    (b"", "Inference-Header-Content-Length: 0, and the body has 0 bytes"),
+    (b"", "the body is empty"),
     (b"[]", "is no object of JSON"),
     (b"1", "is no object of JSON"),
     (b"null", "is no object of JSON"),
@@ -191,11 +197,11 @@ MISTAKES: list[tuple[bytes, str]] = [
     (b'{"inputs": [1]}', "inputs: a list of objects"),
     (b'{"inputs": [[]]}', "inputs: a list of objects"),
     (b"\xef\xbb\xbf{}", "is no JSON"),
-    (b"\xff\xfe", "is no JSON"),
-    (b'{"id": "\xff"}', "is no JSON"),
-    (b'{"id": "\xed\xa0\x80"}', "is no JSON"),
+    (b"\xff\xfe", "is not UTF-8: invalid start byte at byte 0"),
+    (b'{"id": "\xff"}', "is not UTF-8: invalid start byte at byte 8"),
+    (b'{"id": "\xed\xa0\x80"}', "is not UTF-8"),
     (rb'{"id": "\ud800"}', "is no JSON"),
-    ('{"inputs": []}'.encode("utf-16"), "is no JSON"),
+    ('{"inputs": []}'.encode("utf-16"), "is not UTF-8"),
     (body_of(X)[:-1], "is no JSON"),
     # Without the header of the binary extension: triton-inference-server/server#1822.
     (body_of(X) + b"\0\0", "is no JSON"),
@@ -212,6 +218,11 @@ MISTAKES: list[tuple[bytes, str]] = [
     (body_of(X, parameters=[]), "request: parameters: an object"),
     (body_of(X, parameters={"a": [1]}), "parameters: 'a': a text, a number, true or false"),
     (body_of(X, parameters={"binary_data_output": 1}), "binary_data_output: true or false"),
+    (body_of(X, output=[{"name": "y"}]), "there is no key 'output'. Did you mean `outputs`?"),
+    (body_of(X, binary_data_output=True), "there is no key 'binary_data_output'"),
+    (body_of(X | {"dtype": "INT64"}), "inputs[0] ('x'): there is no key 'dtype'"),
+    (body_of(X | {"\ud800": 1}), "is no JSON"),
+    (body_of(X, outputs=[{"name": "y", "classification": 3}]), "outputs[0]: there is no key"),
     (body_of(X, X), "inputs[1] ('x'): another input has this name"),
     (body_of(X | {"name": ""}), "inputs[0]: name: a text of 1 to 256"),
     (body_of(X | {"name": 5}), "inputs[0]: name: a text of 1 to 256"),
@@ -411,9 +422,7 @@ def test_depth_is_bounded_by_the_shape() -> None:
     nested = json.dumps(1)
     for _ in range(900):
         nested = f"[{nested}]"
-    told = (
-        '{"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 1], "data": DATA}], "x": DATA}'
-    )
+    told = '{"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 1], "data": DATA}], "id": DATA}'
     error = refusal(told.replace("DATA", nested).encode())
     assert "holds whole numbers" in str(error)
 
@@ -662,7 +671,7 @@ HURTFUL = {
 
 @pytest.mark.parametrize("kind", HURTFUL)
 def test_time_grows_as_the_body_does(kind: str) -> None:
-    """A body of 500 kB takes at most a second, which is ten times what the slowest does on one core beside a large heap."""
+    """A body of 500 kB takes at most five seconds, which is some ten times what the slowest does on a slow core beside a large heap; one that grows as a square takes minutes."""
     size = 500_000
     limits = Limits(body_bytes=2 * size, rows=size)
     body = HURTFUL[kind](size)
@@ -672,7 +681,7 @@ def test_time_grows_as_the_body_does(kind: str) -> None:
         body, length = header + body, len(header)
     began = time.process_time()
     found = outcome(body, length, limits)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
     assert isinstance(found, InferRequest) or len(str(found)) < 400
 
 

@@ -12,6 +12,7 @@ from open_inference import DTYPES, LIMITS, finished, opened
 from task_examples import EXAMPLES, INTENT
 from triton_requests import RECORDED
 
+from limbeck.server.v2.errors import InvalidRequest
 from limbeck.server.v2.infer import infer
 from limbeck.server.v2.interface import Interface, interface_of
 from limbeck.server.v2.outputs import response_of
@@ -131,12 +132,21 @@ def answered(client: Any, served: Interface, body: bytes, length: int | None) ->
     return client.InferResult.from_response_body(body, header_length=length)
 
 
+def readable(client: Any, name: str) -> tuple[bytes, int | None]:
+    """What tritonclient sends for a case, without its NUL character."""
+    body, length = written(client, name)
+    return body.replace(b"a\0b", b"a\tb"), length
+
+
 def test_tritonclient_asks_a_model(client: Any, tmp_path: Any) -> None:
     served = interface_of(opened(INTENT, tmp_path / "opened"))
-    expected = served.predictor.predict(TEXTS)
-    result = answered(client, served, *written(client, "texts as binary"))
+    with pytest.raises(InvalidRequest, match="row 2: a NUL character"):
+        answered(client, served, *written(client, "texts as binary"))
+    # What the protocol carries, a model's texts may not hold.
+    expected = served.predictor.predict([text.replace("\0", "\t") for text in TEXTS])
+    result = answered(client, served, *readable(client, "texts as binary"))
     assert result.as_numpy("label").tolist() == [each["label"].encode() for each in expected]
-    result = answered(client, served, *written(client, "outputs"))
+    result = answered(client, served, *readable(client, "outputs"))
     assert result.as_numpy("label").tolist() == [each["label"] for each in expected]
     for row, answer in zip(result.as_numpy("probabilities"), expected, strict=True):
         value, index, label = row[0].decode().split(":")

@@ -258,6 +258,14 @@ def test_a_pair_is_sent_as_a_pair(served: Served, show: Show, tmp_path: Path) ->
     assert "embedding" in ask(tab, "Ada lives")
 
 
+def test_an_address_of_no_model_leads_to_those_that_there_are(served: Served, show: Show) -> None:
+    tab = show(served, "models/nothing")
+    tab.wait_for_selector("#models:not([hidden]) a")
+    assert "nothing" in tab.get_by_role("alert").first.text_content()
+    tab.locator("#models a").first.click()
+    tab.wait_for_selector("#trying:not([hidden])")
+
+
 def test_tags_are_coloured_where_they_stand(served: Served, show: Show, tmp_path: Path) -> None:
     # Beyond the first plane of Unicode a character is two of JavaScript's.
     text = "😀😀 Ada Lovelace\n  lives in New York 😀."
@@ -453,7 +461,7 @@ def test_a_token_is_asked_for_and_kept_in_the_page_alone(
 
 
 def test_the_status_has_what_was_counted(folder: Path, show: Show, tmp_path: Path) -> None:
-    write_model(tmp_path / "other", "text-classification", labels=["call", "move", "stay"])
+    write_model(tmp_path / "other", "text-classification")
     models = f"towns={folder / 'intents'},{tmp_path / 'other'}:shadow"
     with serving(tmp_path / "own", models, "--workers", "2") as server:
         for _ in range(5):

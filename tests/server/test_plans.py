@@ -10,6 +10,7 @@ from served import install_runtime, write_artifact
 pytest.importorskip("orjson")
 from limbeck.server.plans import UNNAMED_SECONDS, Plan, Shelf, Standing
 from limbeck.server.processes import verify
+from limbeck.server.settings import Candidate
 
 
 @pytest.fixture
@@ -86,3 +87,10 @@ def test_a_refused_artifact_is_removed_and_what_answers_is_not(
     # The one that answers may fail to be opened too, where memory is short.
     assert verify.main(str(tmp_path / "first"), str(shelf.folder)) == 2
     assert {path.name for path in shelf.path("").iterdir()} == shelf.plan().versions
+
+
+def test_what_answers_is_no_candidate_beside_itself() -> None:
+    candidate = Candidate(folder=Path("new"))
+    with pytest.raises(ValueError, match="answers already"):
+        Standing(live="a").tried("a", candidate)
+    assert Standing(live="a").tried("b", candidate).candidate == "b"

@@ -56,24 +56,32 @@ def test_it_answers_a_text_in_every_form(served: Served) -> None:
     assert served.ask("POST", "/predict", form, content_type=kind).json["label"] == "person"
 
 
+MULTIPART = "multipart/form-data; boundary=x"
+FORM = b"--x\r\nContent-Disposition: form-data; name=text\r\n\r\nAda\r\n"
+
+
 @pytest.mark.parametrize(
     ("status", "body", "headers", "told"),
     [
         (400, b"[1", {}, "no JSON"),
         (400, b"", {}, "no JSON"),
-        (400, b"\xff\xfe", {}, "no JSON"),
+        (400, b'{"text": "\xff"}', {}, "not UTF-8: invalid start byte at byte 10"),
         (400, b'{"text": NaN}', {}, "no JSON"),
         (400, b"[" * 100_000, {}, "no JSON"),
         (400, b"7", {}, "a row is an object"),
         (400, b"{}", {}, "a row is an object"),
-        (400, b'{"txt": "a"}', {}, "a row is an object"),
+        (400, b'{"txt": "a"}', {}, "Did you mean `text`?"),
+        (400, b'{"text": "a", "id": 7}', {}, "'id': this model reads no such key"),
+        (400, b'{"text": "a", "words": ["a"]}', {}, "'words': this model reads no such key"),
+        (400, b'{"text": "a", "inputs": ["b"]}', {}, "'text' stands beside it"),
+        (400, b'[{"text": "a"}, {"text": "a", "test_b": "c"}]', {}, "inputs[1]: 'test_b'"),
         (400, b'{"text": 3}', {}, "a text is expected"),
         (400, b'{"text": " "}', {}, "empty"),
         (400, b"[]", {}, "at least one"),
         (400, b'{"inputs": {}}', {}, "a list"),
         (400, b'["a", 5]', {}, "inputs[1]"),
-        (400, b'{"words": []}', {}, "a list of texts"),
-        (400, b'{"image": "***"}', {}, "base64"),
+        (400, b'{"words": []}', {}, "reads no such key"),
+        (400, b'{"image": "***"}', {}, "reads no such key"),
         (413, json.dumps(["a"] * 300).encode(), {}, "at most 256"),
         (413, b" " * 3_000_000, {}, "at most 2,000,000"),
         (415, b"a", {"content-type": "text/html"}, "Content-Type"),
@@ -81,6 +89,8 @@ def test_it_answers_a_text_in_every_form(served: Served) -> None:
         (400, b"a", {"content-type": "multipart/form-data"}, "boundary"),
         (400, b"a", {"content-type": "multipart/form-data; boundary=x"}, "multipart"),
         (400, b"\x89PNG", {"content-type": "image/png"}, "reads no images"),
+        (400, FORM * 2 + b"--x--\r\n", {"content-type": MULTIPART}, "twice"),
+        (400, b'{"text": "a"}', {"x-request-timeout": "1e9"}, "in digits"),
         (400, b'{"text": "a"}', {"x-request-timeout": "soon"}, "seconds above 0"),
         (400, b'{"text": "a"}', {"x-request-timeout": "nan"}, "seconds above 0"),
         (400, b'{"text": "a"}', {"x-request-timeout": ""}, "seconds above 0"),
@@ -259,6 +269,13 @@ def test_the_queue_is_bounded_and_deadlines_are_kept(tmp_path: Path, artifact: P
         assert set(statuses) == {200, 429} and statuses.count(200) >= 4
         refused = next(each for each in replies if each.status == 429)
         assert int(refused.headers["retry-after"]) >= 1
+        # A full queue is known when the headers are there: no body is waited for.
+        head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20\r\n\r\n"
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(served.predict, text=TEXT) for _ in range(8)]
+            time.sleep(0.1)
+            assert exchange(served.port, head, 0.5).startswith(b"HTTP/1.1 429")
+            assert {each.result().status for each in asked} == {200, 429}
         # While one computes, health is told, and a request that may not wait is refused in time.
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(served.predict, text=TEXT)
@@ -412,6 +429,11 @@ def test_a_candidate_is_scored_in_the_shadow_and_judged(
         figures = served.ask("GET", "/metrics").body.decode()
         outcome = "same" if action == "promote" else "other"
         assert f'limbeck_candidate_rows_total{{model="towns",outcome="{outcome}"' in figures
+        # Who reads the settings anew, for a token perhaps, undoes no decision.
+        served.process.send_signal(signal.SIGHUP)
+        told = served.event("settings read anew")
+        assert (told["changed"], told["decided_since"]) == ([], ["towns"])
+        assert served.predict(text=TEXT).json["version"] == answer["version"]
 
 
 def test_a_share_of_the_ids_meets_the_candidate(tmp_path: Path, artifact: Path) -> None:

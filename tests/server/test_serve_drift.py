@@ -1,6 +1,8 @@
 """A server that says when its requests are no longer like validation."""
 
+import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,32 @@ def test_a_shift_is_seen_within_500_requests_and_nothing_before(
         while not chart_of_labels(served)["shifted"]:
             assert time.monotonic() < until, told
             time.sleep(0.1)
+
+
+def test_what_was_told_of_a_shift_outlives_the_worker_that_saw_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one took all requests so far as one window, alarmed anew, and began to count at 0."""
+    install_runtime(tmp_path / "site", monkeypatch)
+    chance = random.Random(0)
+    artifact = write_artifact(tmp_path / "model", 1.0, chance.choices(TEXTS, k=1000))
+    with serving(tmp_path / "served", f"towns={artifact}") as served:
+        ask(served, ["Ada"] * 700)
+        served.event("drift")
+        before = alarms(served)
+        os.kill(served.workers()[0], signal.SIGKILL)
+        served.event("worker died")
+        time.sleep(2)
+        ask(served, ["Ada"] * 700)
+        time.sleep(1)
+        assert alarms(served) == before >= 1
+        assert len([each for each in served.events() if each["event"] == "drift"]) == before
+
+
+def alarms(served: Served) -> float:
+    """How many alarms the metrics have."""
+    lines = served.ask("GET", "/metrics").body.decode().splitlines()
+    return sum(float(x.split()[-1]) for x in lines if x.startswith("limbeck_drift_alarms_total"))
 
 
 def chart_of_labels(served: Served) -> dict[str, Any]:

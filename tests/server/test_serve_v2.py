@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import install_products, write_model
 from served import TEXT, Served, install_runtime, probability, serving, write_artifact
 
+import limbeck
+from limbeck.artifact import manifest
 from limbeck.cli.main import exit_status
+from limbeck.evaluation.decisions.decision import Decision
 
 pytest.importorskip("granian")
 pytestmark = pytest.mark.services
@@ -90,7 +94,10 @@ def test_a_client_that_has_the_address_alone_learns_what_it_reads(served: Served
 
 
 def test_predict_asks_a_server_as_it_asks_an_artifact(
-    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    served: Served,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = tmp_path / "rows.csv"
     # A column that is called as a part of the answer comes back, too.
@@ -110,3 +117,54 @@ def test_predict_asks_a_server_as_it_asks_an_artifact(
     assert "no model of this name" in capsys.readouterr().err
     assert exit_status(["predict", "--url", "http://127.0.0.1:1/predict", str(table)]) == 2
     assert exit_status(["predict"]) == 2
+    # No file is concerned.
+    assert exit_status(["predict", "--url", url.replace("http:", "https:"), str(table)]) == 2
+    told = capsys.readouterr().err
+    assert "a file" not in told and "https:" in told
+    assert exit_status(["predict", "--url", url.replace("//", "//me:secret@"), str(table)]) == 2
+    monkeypatch.setenv("LIMBECK_TOKEN", "secret\nword")
+    assert exit_status(["predict", "--url", url, str(table)]) == 2
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_a_second_text_is_any_other_column_to_what_reads_single_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`predict` answered such rows, and by a server they were errors."""
+    install_products(tmp_path / "site", monkeypatch)
+    folder = write_model(tmp_path / "model", "text-classification")
+    (folder / "recipe.yaml").write_text("data: {source: csv, path: rows.csv, text: text}\n")
+    manifest.write_again(folder)
+    table = tmp_path / "rows.csv"
+    table.write_text("text,text_b\nAda,York\n")
+    with serving(tmp_path / "served", f"intents={folder}") as served:
+        url = f"http://127.0.0.1:{served.port}/predict/intents"
+        found = []
+        for asked in ([str(folder)], ["--url", url]):
+            assert exit_status(["predict", *asked, str(table)]) == 0
+            found.append(json.loads(capsys.readouterr().out))
+        local, remote = found
+        assert local["text_b"] == "York"
+        assert {key: remote[key] for key in local} == local
+
+
+def test_rows_of_tensors_that_are_left_to_others_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_products(tmp_path / "site", monkeypatch)
+    unsure = Decision(likelihood="categorical", promise={"threshold": 0.999999})
+    folder = write_model(tmp_path / "model", "text-classification", decision=unsure)
+    model = limbeck.load(folder)
+    encoded = model.encoded(model.row(TEXT))
+    assert encoded is not None
+    inputs = [
+        {"name": name, "datatype": "INT64", "shape": [1, len(ids)], "data": ids.tolist()}
+        for name, ids in encoded.inputs.items()
+    ]
+    with serving(tmp_path / "served", f"intents={folder}") as served:
+        answer = served.ask("POST", "/v2/models/intents/infer", {"inputs": inputs}).json
+        outputs = {each["name"]: each["data"] for each in answer["outputs"]}
+        assert outputs["abstain"] == [True]
+        lines = served.ask("GET", "/metrics").body.decode().splitlines()
+        (line,) = (x for x in lines if x.startswith("limbeck_abstained_rows_total{"))
+        assert line.endswith(" 1.0")

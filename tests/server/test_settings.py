@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.server.processes.board import MODELS
-from limbeck.server.settings import Hosted, Limits, parse_model, read_settings
+from limbeck.server.settings import Candidate, Hosted, Limits, parse_model, read_settings
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
     told = {"port": 2, "workers": None, "host": None}
     settings = read_settings(config, ["b=y"], told)
     assert (settings.port, settings.workers, settings.limits.queue) == (2, 3, 7)
-    assert settings.models == {"a": Hosted(folder=Path("x")), "b": Hosted(folder=Path("y"))}
+    assert settings.models == {"a": Hosted(folder=tmp_path / "x"), "b": Hosted(folder=Path("y"))}
     assert settings.limits.body_bytes == Limits().body_bytes
 
 
@@ -54,6 +54,14 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("prot: 1", "prot: there is no such setting"),
+        ("limits: {timeout_seconds: .inf}", "limits.timeout_seconds: Input should be a finite"),
+        ("drain_seconds: 1e999", "drain_seconds: Input should be a finite"),
+        ("models: art", "models: names are expected"),
+        ("models: {m: art}", "models.m: the folder of its artifact is expected"),
+        ("models: {m: {folder: a, candidate: {folder: b, share: 2}}}", "such as 0.05 or 5%, not 2"),
+        ("models: {m: {folder: a, candidate: {folder: b, share: 0%}}}", "such as 0.05 or 5%"),
+        ("tracing: 127.0.0.1:4318", "tracing: the address of a collector"),
+        ("hosts: ['a:b']", "hosts.0: a name or an address without scheme"),
         ("limits: {queu: 1}", "limits.queu: there is no such setting. Did you mean `queue`"),
         ("models: {a: {foldr: x}}", "Did you mean `folder`"),
         ("port: many", "port: "),
@@ -73,6 +81,19 @@ def test_a_file_that_is_none_is_refused_with_the_place(
     config.write_text(content)
     with pytest.raises(ValueError, match=told):
         read_settings(config, [], {})
+
+
+def test_paths_of_a_file_count_from_its_folder(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    candidate = "candidate: {folder: /new, share: shadow}"
+    config.write_text(f"models: {{a: {{folder: ../x, {candidate}}}}}\ntokens: tokens\n")
+    settings = read_settings(config, ["b=y"], {})
+    assert settings.models["a"].folder == tmp_path / "../x"
+    assert settings.models["a"].candidate == Candidate(folder=Path("/new"))
+    # What is typed counts from where it is typed.
+    assert settings.models["b"].folder == Path("y")
+    assert settings.tokens == tmp_path / "tokens"
+    assert read_settings(config, [], {"tokens": Path("t")}).tokens == Path("t")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "10.0.0.1"])
@@ -98,3 +119,25 @@ def test_this_machine_needs_none(host: str) -> None:
 def test_two_models_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two models are called 'a'"):
         read_settings(None, ["a=one", "a=two"], {})
+
+
+def test_a_share_is_written_as_on_the_command_line(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text("models: {m: {folder: a, candidate: {folder: b, share: 5%}}}")
+    (hosted,) = read_settings(config, [], {}).models.values()
+    assert hosted.candidate is not None and hosted.candidate.share == 0.05
+
+
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_bytes(b"# caf\xe9\nport: 1\n")
+    with pytest.raises(ValueError, match=r"serve\.yaml: it is not UTF-8 .* at byte 5"):
+        read_settings(config, ["a=b"], {})
+    # Of what begins with a byte order mark nothing is lost.
+    config.write_bytes(b"\xef\xbb\xbfport: 1\n")
+    assert read_settings(config, ["a=b"], {}).port == 1
+
+
+def test_of_two_models_of_a_name_one_is_told_how_to_have_another(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"as in NAME=y$"):
+        read_settings(None, ["a=x", "a=y"], {})

@@ -15,10 +15,12 @@ from made import install_products, write_model
 from task_examples import EXAMPLES
 
 import limbeck
+from limbeck.artifact.generation.text_model import text_model_of
 from limbeck.artifact.predictor import Predictor
 from limbeck.core import registry
 from limbeck.core.html.environment import digest
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.server.chat.written import written_answers
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.pages import openapi, reference, rendering
 from limbeck.server.pages.described import described
@@ -139,6 +141,9 @@ def test_names_in_addresses_are_escaped_or_refused(tmp_path: Path) -> None:
     app = application(models, [Token("me", digest_of(KEY), False)])
     other, known = (asked(app, f"/models/{name}").body.decode() for name in ("unheard", "towns"))
     assert other.replace("unheard", "towns") == known
+    # Who may see all names, and has mistyped one, is shown them.
+    missing = asked(application(models, None), "/models/twons")
+    assert missing.status == 404 and "No model of the name twons" in missing.body.decode()
     page = rendering.page("try", {"root": "./", "needs_token": False, "model": HOSTILE})
     assert HOSTILE not in page.body.decode() and "&lt;img src=x" in page.body.decode()
 
@@ -199,6 +204,10 @@ def test_the_document_is_true_of_the_answers_of_every_task(tmp_path: Path, task:
     schema = inlined(document, content)
     raw = EXAMPLES[task][2]
     answer = dict(model.live.predictor.predict(raw))
+    writer = text_model_of(model.live.predictor)
+    if writer is not None:
+        # What writes answers with more than the next token.
+        *_, (answer,) = written_answers(writer, [raw])
     origin = {"model": "mine", "version": "0123456789ab"}
     check = jsonschema.Draft202012Validator(schema)
     for body in (answer | origin, origin | {"answers": [answer, answer]}):
@@ -228,7 +237,7 @@ def test_as_many_labels_are_named_as_a_reader_can_use(tmp_path: Path, number: in
 @given(
     st.text(
         st.sampled_from(
-            "a \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u200b\u3000\ufeff"
+            "a\0 \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u200b\u3000\ufeff"
         )
     )
 )

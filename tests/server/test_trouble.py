@@ -121,6 +121,29 @@ def test_a_cleaner_sees_that_its_folder_is_used_and_a_killed_servers_goes(
     assert not own.exists() and (artifact / "model.npy").is_file()
 
 
+@pytest.mark.services
+def test_one_worker_needs_no_locks_and_several_say_that_they_do(
+    tmp_path: Path, artifact: Path
+) -> None:
+    # As on a system without these modules, in every process of the server.
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    blocked = 'import sys\nsys.modules.update({"fcntl": None, "resource": None})\n'
+    (lacking / "sitecustomize.py").write_text(blocked)
+    environment = {"PYTHONPATH": os.pathsep.join([str(lacking), os.environ["PYTHONPATH"]])}
+    with serving(tmp_path / "served", str(artifact), environment=environment) as served:
+        assert served.predict(text=TEXT).json["label"] == "place"
+        own = own_folder(tmp_path)
+        assert served.stop() == 0
+    assert not own.exists()
+    command = [sys.executable, "-m", "limbeck", "serve", str(artifact), "--workers", "2"]
+    refused = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+    assert refused.returncode == 2 and "--workers 1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 ENDLESS = """
 import sys, time
 from limbeck.server.processes import verify
@@ -286,6 +309,29 @@ def test_tasks_and_labels_are_compared(tmp_path: Path, artifact: Path) -> None:
     content = files.read_json(shelf.path(same) / "manifest.json") | {"task": "text-regression"}
     files.write_json(shelf.path(same) / "manifest.json", content)
     assert "text-regression" in (shelf.why_unlike(first, same) or "")
+
+
+@pytest.mark.services
+def test_a_candidate_of_other_answers_is_refused_at_the_start_and_at_a_reload(
+    tmp_path: Path, artifact: Path
+) -> None:
+    """A share of the requests was answered by a model of another task, with 200."""
+    other = write_artifact(tmp_path / "other", 2.0)
+    (other / "labels.json").write_text('["person", "place"]')
+    manifest.write_again(other)
+    named = f"towns={artifact},{other}:50%"
+    command = [sys.executable, "-m", "limbeck", "serve", "--port", "0", named]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 2 and "its labels, or their order, are others" in found.stderr
+    config = tmp_path / "serve.yaml"
+    config.write_text(f"models: {{towns: {{folder: {artifact}}}}}\n")
+    with serving(tmp_path / "served", "--config", str(config)) as served:
+        config.write_text(
+            f"models: {{towns: {{folder: {artifact}, candidate: {{folder: {other}}}}}}}\n"
+        )
+        served.process.send_signal(signal.SIGHUP)
+        assert "cannot be a candidate" in served.event("reload refused")["why"]
+        assert served.predict(text=TEXT).status == 200
 
 
 @pytest.mark.services

@@ -14,6 +14,7 @@ broken, or that kills what opens it, changes nothing.
 
 import asyncio
 import contextlib
+import os
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from limbeck.server.processes.task import BROKEN, verifying
 from limbeck.server.requests.asked import json_of
 from limbeck.server.requests.http import Answer, Request, json_answer
 from limbeck.server.requests.refusals import Refused, bad_request
-from limbeck.server.settings import Candidate, Settings
+from limbeck.server.settings import Candidate, Settings, mistakes
 
 # Until all workers follow a change: each opens the artifact by itself.
 FOLLOW_SECONDS = 60.0
@@ -41,17 +42,27 @@ class Admin:
 
     Args:
         settings: of the server.
-        folder: where the plan lies.
+        shelf: where the plan lies; the worker's, which knows what is served without its folder.
         board: on which workers say which plan they follow.
     """
 
-    def __init__(self, settings: Settings, folder: Path, board: Board) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf, board: Board) -> None:
         self.settings = settings
-        self.shelf = Shelf(folder)
-        # Read now: without its folder a server still tells what it serves.
-        with contextlib.suppress(FileNotFoundError):
-            self.shelf.plan()
+        self.shelf = shelf
         self.board = board
+        # The process that verifies an artifact, one after another: ten at once are done later than
+        # ten in turn. And whether none is worth waiting for any more.
+        self.turn = asyncio.Lock()
+        self.verifier: asyncio.subprocess.Process | None = None
+        self.is_stopping = False
+
+    def stop(self) -> None:
+        """Give up what is verified: the server stops, and its plan goes with it."""
+        self.is_stopping = True
+        if self.verifier is not None:
+            # It may just have ended.
+            with contextlib.suppress(ProcessLookupError):
+                self.verifier.kill()
 
     def told(self) -> dict[str, Any]:
         """The plan, with what each candidate was seen to do."""
@@ -96,8 +107,10 @@ class Admin:
         generation = self.shelf.plan().generation
         who = request.token.name if request.token else None
         logs.log("change", model=name, action=action or "put", by=who, generation=generation)
+        # As this change left it: another may follow while the workers open it.
+        told = self.told()["models"][name] | {"generation": generation}
         await self.wait_for(generation)
-        return json_answer(self.told()["models"][name] | {"generation": generation})
+        return json_answer(told)
 
     async def put(self, name: str, asked: Any) -> None:
         """Have another artifact answer, or a candidate beside it. Raises Refused."""
@@ -116,10 +129,14 @@ class Admin:
             given = {key: value for key, value in asked.items() if key not in own}
             candidate = Candidate.model_validate({"folder": asked["candidate"]} | given)
         except ValidationError as error:
-            raise bad_request(f"no such candidate: {error.errors()[0]['msg']}") from None
+            raise bad_request("; ".join(mistakes(error, "candidate", Candidate))) from None
         version = await self.verified(str(candidate.folder))
         self.check_alike(name, version, asked)
+        # Under the lock, as another change may have made it the one that answers.
         with self.shelf.changed() as models:
+            if version == models[name].live:
+                why = f"the candidate is what `{name}` answers by already"
+                raise Refused(HTTPStatus.CONFLICT, why)
             models[name] = models[name].tried(version, candidate)
 
     def check_alike(self, name: str, version: str, asked: dict[str, Any]) -> None:
@@ -135,12 +152,15 @@ class Admin:
         # What follows a NUL would be left out of what the system opens.
         if not isinstance(folder, str) or not folder or "\0" in folder:
             raise bad_request("the folder of an artifact is expected, as a text")
-        process = await asyncio.create_subprocess_exec(
-            *verifying(Path(folder), self.shelf.folder, self.settings),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        told, why = await process.communicate()
+        # Who may change models may know that much of this machine.
+        if not os.path.isdir(folder):
+            none = "there is no such folder on the server's machine: give the path of an artifact"
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, none)
+        async with self.turn:
+            process, told, why = await self.ran(Path(folder))
+        if self.is_stopping:
+            stops = "nothing was changed: the server stops. Ask it again once it runs"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, stops)
         if process.returncode == BROKEN:
             logs.log("artifact not taken up", logs.ERROR, folder=folder, why=why.decode()[-1000:])
             full = "nothing was changed: the server's disk is full, or its folder is gone"
@@ -153,6 +173,23 @@ class Admin:
                 "this artifact is not taken: it is none, or broken. The server's log says why",
             )
         return told.decode().strip()
+
+    async def ran(self, folder: Path) -> tuple[asyncio.subprocess.Process, bytes, bytes]:
+        """A process that has opened an artifact, and what it said."""
+        process = await asyncio.create_subprocess_exec(
+            *verifying(folder, self.shelf.folder, self.settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self.verifier = process
+        # While others had their turn the server may have been told to stop.
+        if self.is_stopping:
+            process.kill()
+        try:
+            told, why = await process.communicate()
+        finally:
+            self.verifier = None
+        return process, told, why
 
     async def wait_for(self, generation: int) -> None:
         """Wait until every worker that runs follows a plan. Raises Refused where one cannot."""

@@ -1,36 +1,40 @@
 """What each address of the server answers."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from limbeck.core.files import is_disk_full
 from limbeck.server import logs
 from limbeck.server.admin import Admin
 from limbeck.server.candidates import Shadow
-from limbeck.server.chat.completions import Completions
+from limbeck.server.chat.completions import GONE, OF_TOKENS, Completions
 from limbeck.server.chat.replies import is_openai, openai_refusal
+from limbeck.server.chat.written import written_answers
 from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.meters import CONTENT_TYPE, Meters
 from limbeck.server.pages.described import described
 from limbeck.server.pages.site import Site
+from limbeck.server.plans import Shelf
 from limbeck.server.requests.access import Access
-from limbeck.server.requests.asked import inputs_of
+from limbeck.server.requests.asked import check_pairs, inputs_of
 from limbeck.server.requests.bodies import Bodies
+from limbeck.server.requests.heads import check_head, host_of
 from limbeck.server.requests.hosts import Hosts
-from limbeck.server.requests.http import Answer, Request, json_answer, refusal
-from limbeck.server.requests.refusals import Refused, bad_request
+from limbeck.server.requests.http import Answer, Request, is_long, json_answer, refusal
+from limbeck.server.requests.refusals import ClientGone, Refused
 from limbeck.server.requests.routes import Routes
 from limbeck.server.settings import Settings
 from limbeck.server.tracing import Tracing
 from limbeck.server.v2.errors import InvalidRequest
 from limbeck.server.v2.infer import infer
 from limbeck.server.v2.metadata import model_metadata, server_metadata
-from limbeck.server.v2.outputs import response_of
+from limbeck.server.v2.outputs import abstain, response_of
 from limbeck.server.v2.request import HEADER, header_length, parse
 from limbeck.server.v2.response import encode
 
@@ -44,7 +48,7 @@ class Application:
         settings: of the server.
         models: open; another table takes its place when the plan changes.
         engine: computes. meters: count. access: lets in.
-        folder: of the server, where the plan lies.
+        shelf: where the plan lies, and the versions' files.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Application:
         engine: Engine,
         meters: Meters,
         access: Access,
-        folder: Path,
+        shelf: Shelf,
     ) -> None:
         self.settings = settings
         self.models = models
@@ -68,7 +72,7 @@ class Application:
         self.shadow = Shadow(engine, meters)
         self.tracing = Tracing(settings.tracing) if settings.tracing else None
         # It reads the plan itself: another worker may have changed it.
-        self.admin = Admin(settings, folder, engine.board)
+        self.admin = Admin(settings, shelf, engine.board)
         meters.drifts = self.admin.drifts
         # Ids differ between workers, and between the lives of one.
         self.prefix = f"{time.time_ns():x}"[-8:]
@@ -77,6 +81,11 @@ class Application:
         self.under_way = 0
         self.is_stopping = False
         self.routes = self.table()
+
+    def stop(self) -> None:
+        """Make each answer the last of its connection, and have nothing changed any more."""
+        self.is_stopping = True
+        self.admin.stop()
 
     def table(self) -> Routes:
         """Every address, with its methods."""
@@ -113,13 +122,19 @@ class Application:
         try:
             answer = await self.answer(request)
             await request.answer(answer, is_last=self.is_stopping)
+            # A stream says 200 before it fails, or before its reader leaves.
+            answer = replace(answer, status=request.ended or answer.status)
         finally:
             self.under_way -= 1
             request.release()
         seconds = time.perf_counter() - began
-        # Of other addresses there is no model to count by, and names that nobody serves are many.
-        if request.model:
-            self.meters.count(request.model, request.version, int(answer.status), seconds)
+        status = int(answer.status)
+        # To ask what a model is, or whether it is ready, is no work of the model.
+        if request.model and request.method == "POST":
+            self.meters.count(request.model, request.version, status, seconds)
+        elif status >= HTTPStatus.BAD_REQUEST:
+            # Of no model that is served: names that nobody serves are many.
+            self.meters.count_refused(status)
         if self.tracing:
             self.tracing.record(request, answer, began_ns)
         if self.settings.logs.requests or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -130,6 +145,8 @@ class Application:
         fields: dict[str, Any] = {"id": request.id, "method": request.method, "path": request.path}
         if request.trace:
             fields["trace"] = request.trace
+        if request.token:
+            fields["by"] = request.token.name
         if request.model:
             fields |= {"model": request.model, "version": request.version}
         logs.log("request", **fields, status=int(answer.status), ms=round(1000 * seconds, 2))
@@ -138,12 +155,10 @@ class Application:
         """The answer to a request, or its refusal."""
         try:
             # Before anything is told: whether an address is there, too.
+            check_head(request.scope)
             if self.access.tokens is None:
-                host, origin = request.header("host"), request.header("origin")
-                self.hosts.check(request.method, host, origin)
-                # A proxy may go by the other one (RFC 9112, 3.2).
-                if len(request.headers.get_all("host")) > 1:
-                    raise bad_request("Host: it is there twice. Send one")
+                host = host_of(request.scope)
+                self.hosts.check(request.method, host, request.header("origin"))
             handler, request.names, is_open = self.routes.find(request.method, request.path)
             # Before the body is read: strangers may not even send one.
             if not is_open:
@@ -215,29 +230,68 @@ class Application:
         """What a request asks (`asked`), its body, and the moment until which it may take:
         from its headers by its own word, else from its whole body. Raises Refused."""
         model, version = self.asked(request)
+        await self.require_room(request)
         body, until = await request.read()
         return model, version, body, until
+
+    async def require_room(self, request: Request) -> None:
+        """Raise Refused (429) where the queue is full, before a body is read: under five times the
+        load that a server can bear, refusals are most of what it does."""
+        if self.engine.is_full:
+            await request.drop_large_body()
+            self.engine.check_room()
 
     async def predict(self, request: Request) -> Answer:
         """Answers to the inputs of a body, each with the model and version it comes from."""
         model, version, body, until = await self.received(request)
         inputs, is_one = inputs_of(request, body, version.predictor)
+        if version.needs_pair:
+            check_pairs(inputs)
         left = max(0.0, until - time.monotonic())
         try:
-            answers = await self.engine.compute(answers_of(version, inputs), left, version.name)
+            if version.writer is not None:
+                answers = await self.written(request, version, inputs, left, is_long=is_long(body))
+            else:
+                answers = await self.engine.compute(
+                    answers_of(version, inputs), left, version.name, is_long=is_long(body)
+                )
         except ValueError as error:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-        self.after(model, version, inputs, answers)
+        except ClientGone:
+            # Nobody reads it; it is counted.
+            return Answer(b"", GONE)
+        self.after(model, version, inputs, answers, is_long=is_long(body))
         return json_answer(told(model, version, answers, is_one))
+
+    async def written(
+        self, request: Request, version: Version, inputs: list[Any], left: float, *, is_long: bool
+    ) -> list[dict[str, Any]]:
+        """The answers of a model that writes, token by token beside those of others; no further
+        one is computed once who asked has gone. Raises Refused, ValueError and ClientGone."""
+        assert version.writer is not None
+        steps = written_answers(version.writer, inputs)
+        gone = asyncio.ensure_future(request.protocol.client_disconnect())
+        kind = OF_TOKENS + version.name
+        answers: list[dict[str, Any]] = []
+        try:
+            async for step in self.engine.turns(steps, left, kind, gone, is_long=is_long):
+                # All but the last are tokens, which nobody is shown here.
+                if isinstance(step, list):
+                    answers = step
+        finally:
+            gone.cancel()
+        return answers
 
     async def infer(self, request: Request) -> Answer:
         """Answers as tensors, by the Open Inference Protocol."""
         model, version, body, until = await self.received(request)
         try:
-            asked = parse(body, header_length(request.header(HEADER) or None), request.limits)
+            # One that is there and empty was meant to say something.
+            told = request.header(HEADER) if HEADER in request.headers else None
+            asked = parse(body, header_length(told), request.limits)
             left = max(0.0, until - time.monotonic())
             answered = await self.engine.compute(
-                infer(asked, version.interface), left, version.name
+                infer(asked, version.interface), left, version.name, is_long=is_long(body)
             )
             content, length = encode(response_of(asked, answered, model.name, version.name))
         except InvalidRequest as error:
@@ -246,24 +300,32 @@ class Application:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         if answered.rows is None:
             # Of tensors there is no row that could be answered, or scored, once more.
-            self.meters.count_rows(model.name, version.name, len(answered.logits), 0)
+            threshold = version.predictor.decision.threshold
+            abstained = 0 if threshold is None else int(abstain(answered).sum())
+            self.meters.count_rows(model.name, version.name, len(answered.logits), abstained)
         else:
             counted = zip(answered.rows, answered.encoded, answered.answers, strict=True)
             for each in counted:
                 version.drift.add(*each)
-            self.after(model, version, answered.rows, answered.answers)
+            self.after(model, version, answered.rows, answered.answers, is_long=is_long(body))
         if length is None:
             return Answer(content)
         return Answer(content, content_type=BYTES, headers=((HEADER.lower(), str(length)),))
 
     def after(
-        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
+        self,
+        model: Model,
+        version: Version,
+        inputs: list[Any],
+        answers: list[dict[str, Any]],
+        *,
+        is_long: bool,
     ) -> None:
         """Count what was answered, and have a candidate scored on it."""
         abstained = sum(1 for each in answers if each.get("abstain") is True)
         self.meters.count_rows(model.name, version.name, len(answers), abstained)
         if model.candidate:
-            self.shadow.see(model, version, inputs, answers)
+            self.shadow.see(model, version, inputs, is_long=is_long)
 
 
 def own_trouble(error: OSError) -> Refused:

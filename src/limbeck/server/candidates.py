@@ -36,7 +36,12 @@ class Shadow:
         self.meters = meters
 
     def see(
-        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
+        self,
+        model: Model,
+        version: Version,
+        inputs: list[Any],
+        *,
+        is_long: bool,
     ) -> None:
         """Have the other version score what one has answered."""
         # With a share the candidate has answered some rows: then the live one is scored on these.
@@ -46,31 +51,31 @@ class Shadow:
         if other is None or is_full or image_bytes(inputs) > MOST_IMAGE_BYTES:
             return
         kind = f"{model.live.name} beside {model.candidate and model.candidate.name}"
-        self.engine.compute_later(self.steps(model, version, inputs, answers), kind)
+        steps = self.steps(model, version, inputs)
+        self.engine.compute_later(steps, kind, is_long=is_long)
 
-    def steps(
-        self, model: Model, version: Version, inputs: list[Any], answers: list[dict[str, Any]]
-    ) -> Iterator[bool | None]:
-        """Score rows by the version that did not answer them, a step for each."""
+    def steps(self, model: Model, version: Version, inputs: list[Any]) -> Iterator[bool | None]:
+        """Score rows by the version that did not answer them, a step for each. Of models that
+        write, the next token is compared, and not what was written."""
         assert model.candidate is not None
         is_live = version is model.live
         other = model.candidate if is_live else model.live
         # A row by itself: a request that comes meanwhile waits for one row at most.
-        for raw, answer in zip(inputs, answers, strict=True):
+        for raw in inputs:
             seconds = {}
             outcome = "failed"
             try:
                 with told_as(ValueError):
                     # Both are timed here, one after the other: the machine is as busy for both.
                     began = time.perf_counter_ns()
-                    version.predictor.predict(raw)
+                    ours = version.predictor.predict(raw)
                     middle = time.perf_counter_ns()
                     theirs = other.predictor.predict(raw)
                     seconds = {
                         is_live: middle - began,
                         not is_live: time.perf_counter_ns() - middle,
                     }
-                outcome = "same" if decision_of(theirs) == decision_of(answer) else "other"
+                outcome = "same" if decision_of(theirs) == decision_of(ours) else "other"
             except ValueError:
                 pass
             self.count(model, outcome, seconds.get(True, 0), seconds.get(False, 0))

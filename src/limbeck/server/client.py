@@ -30,6 +30,9 @@ MOST_TRIES = 20
 MOST_IMAGE_BYTES = 100 << 20
 # What an answer says of where it comes from.
 ORIGIN = ("model", "version")
+WRITES = "text-generation"
+# A source of rows whose columns are known by name.
+TABLE = "csv"
 JSON = {"content-type": "application/json"}
 
 
@@ -48,12 +51,19 @@ class Remote:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"--url {url}: expected is http://HOST:PORT/predict/NAME")
+        if parts.username is not None:
+            raise ValueError(
+                f"--url: no name and password are read here. A token goes into {TOKEN}"
+            )
         self.url = url
         # The only model's, where none is named.
         self.path = parts.path.rstrip("/") or "/predict"
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         self.connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=PATIENCE_SECONDS)
-        token = os.environ.get(TOKEN)
+        token = os.environ.get(TOKEN, "").strip()
+        # Never shown: what is wrong with it, and not what it is.
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError(f"{TOKEN}: a token has letters, digits and signs of ASCII alone")
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
         status, told = self.ask("GET", None)
         if status == HTTPStatus.UNAUTHORIZED:
@@ -67,6 +77,10 @@ class Remote:
         # As `ColumnFinder` knows an artifact's: what the columns of its training were called.
         self.columns: dict[str, str] = told["columns"]
         self.needs_pair: bool = told["needs_pair"]
+        # Of what reads single texts a column `text_b` is any other one, as of an artifact here.
+        if not told["reads_pairs"]:
+            self.columns["source"] = TABLE
+        self.writes = told["task"] == WRITES
 
     def answer_lines(self, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
         """An answer, or an error, for every item, as `answers.answer_lines` gives them; with the
@@ -118,10 +132,11 @@ class Remote:
                 self.connection.request(method, self.path, body, self.headers | JSON)
                 answer = self.connection.getresponse()
                 return answer.status, answer.headers, answer.read()
-            except (http.client.HTTPException, ConnectionError) as error:
+            except (http.client.HTTPException, OSError) as error:
                 self.connection.close()
                 # A server closes what nobody has used for long; nothing was answered then.
-                if is_last:
+                may_be_closed = isinstance(error, http.client.HTTPException | ConnectionError)
+                if is_last or not may_be_closed:
                     raise OSError(f"{self.url}: {error or type(error).__name__}") from None
         raise AssertionError("unreachable")
 

@@ -18,6 +18,7 @@ from limbeck.evaluation.drift.watch import Look, Watch
 from limbeck.server.processes.counts import shared_rows
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
+from limbeck.tasks.types import Array
 
 # Looks of each window and statistic that the status page shows.
 SHOWN = 40
@@ -42,6 +43,7 @@ class Drift:
         self.counts = shared_rows(path, rows, size)
         self.tally = Tally(reference, self.counts[row])
         self.watch = Watch(reference)
+        self.has_looked = False
         # By window and statistic, the latest indices.
         self.indices: dict[str, deque[float]] = {}
 
@@ -60,6 +62,9 @@ class Drift:
         if self.tally is None:
             return []
         counts = self.counts.sum(0)
+        if not self.has_looked:
+            self.has_looked = True
+            self.go_on(counts)
         before = self.watch.looks
         alarms = self.watch.look(counts)
         looks = self.watch.looks
@@ -68,9 +73,22 @@ class Drift:
             for look in looks:
                 if look not in before:
                     self.remember(look)
-            told = {"alarms": self.watch.alarms, "charts": list(self.charts(looks))}
+            told = {
+                "alarms": self.watch.alarms,
+                "charts": list(self.charts(looks)),
+                "state": self.watch.state,
+            }
             write_bytes(self.seen, json.dumps(told).encode())
         return alarms
+
+    def go_on(self, counts: Array) -> None:
+        """Go on where another worker that looked has ended; what it told is not told again."""
+        seen = read_seen(self.seen)
+        if not seen:
+            return
+        self.watch.go_on(counts, seen["state"])
+        for chart in seen["charts"]:
+            self.indices[chart["name"]] = deque(chart["values"], maxlen=SHOWN)
 
     def remember(self, look: Look) -> None:
         """Keep the indices of a look."""
@@ -113,7 +131,11 @@ def path_of(folder: Path, model: str, version: str) -> Path:
 
 def seen_of(folder: Path, model: str, version: str) -> dict[str, Any]:
     """What was seen of a model's version; nothing where nothing was yet."""
-    path = path_of(folder, model, version).with_suffix(".json")
+    return read_seen(path_of(folder, model, version).with_suffix(".json"))
+
+
+def read_seen(path: Path) -> dict[str, Any]:
+    """What a file of what was seen holds; nothing where there is none yet."""
     if not path.is_file():
         return {}
     seen: dict[str, Any] = json.loads(path.read_bytes())

@@ -3,8 +3,9 @@
 One request at a time: several at once gain nothing on the same cores (batches of texts gain less
 than 8 % on a CPU), and each would wait for the slowest. A fast model computes in the event loop: to
 hand a request to another thread and back takes 100 microseconds, a tenth of its time. A slow one
-computes in a thread. So newcomers are let in or refused, deadlines kept and health checks answered
-in time, whatever is computed; between two rows of a request the loop has its turn, too.
+computes in a thread, and so does any over a long body, which is slow for every model. So newcomers
+are let in or refused, deadlines kept and health checks answered in time, whatever is computed;
+between two rows of a request the loop has its turn, too.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from typing import Any
 
 from limbeck.core.foreign import told_as
 from limbeck.server.processes.board import WAITING, Board
-from limbeck.server.requests.refusals import ClientGone, too_busy, too_late
+from limbeck.server.requests.refusals import ClientGone, is_stopping, too_busy, too_late
 
 # What is given after the last step of an answer that comes in turns.
 NO_MORE = object()
@@ -32,11 +33,15 @@ SHARE_OF_LAST = 0.05
 
 @dataclass
 class Job:
-    """Work under way: its steps, who awaits what the last of them gives, and the kind of work."""
+    """Work under way: its steps, who awaits what the last of them gives, and the kind of work.
+
+    is_long: whether it is over a long body, whatever its kind's usual time is.
+    """
 
     steps: Iterator[Any]
     outcome: asyncio.Future
     kind: str
+    is_long: bool = False
     seconds: float = 0.0
 
 
@@ -62,17 +67,23 @@ class Engine:
         self.step_seconds: dict[str, float] = {}
         self.thread = ThreadPoolExecutor(1, "inference")
         self.is_awake = False
+        # Whether a step is computed in the thread at this moment.
+        self.is_in_thread = False
         self.jobs: deque[Job] = deque()
         # Work that nobody awaits: a step at a time, where nothing else is to be done.
         self.spare: deque[Job] = deque()
 
-    async def compute(self, steps: Iterator[Any], seconds: float, kind: str) -> Any:
+    async def compute(
+        self, steps: Iterator[Any], seconds: float, kind: str, *, is_long: bool = False
+    ) -> Any:
         """What the last of `steps` gives, if it does within so many seconds.
 
         Args:
             steps: each gives None, but for the last, which gives the result.
             seconds: what it may take.
             kind: of the work, by which its steps' time is known.
+            is_long: whether the work is over a long body (`http.is_long`), and so no measure of its
+                kind.
 
         Raises:
             Refused: too many requests wait (429), or the time is up (504): the rest of the work is
@@ -83,19 +94,25 @@ class Engine:
             outcome = self.loop.create_future()
             timer = self.loop.call_later(seconds, refuse, outcome)
             try:
-                return await self.queued(Job(steps, outcome, kind))
+                return await self.queued(Job(steps, outcome, kind, is_long))
             finally:
                 # Else it would hold the result until the time is up.
                 timer.cancel()
 
     async def turns(
-        self, steps: Iterator[Any], seconds: float, kind: str, gone: asyncio.Future
+        self,
+        steps: Iterator[Any],
+        seconds: float,
+        kind: str,
+        gone: asyncio.Future,
+        *,
+        is_long: bool = False,
     ) -> AsyncGenerator[Any]:
         """What each of `steps` gives, as it comes: between two of them all others who wait have a
         turn, so that several answers grow side by side.
 
         Args:
-            steps, seconds, kind: as `compute`'s, but that each gives something.
+            steps, seconds, kind, is_long: as `compute`'s, but that each step gives something.
             gone: done once nobody reads the answer any more.
 
         Raises Refused and ValueError as `compute`, and ClientGone: then no further step is
@@ -109,7 +126,7 @@ class Engine:
                 leave = partial(drop, outcome)
                 gone.add_done_callback(leave)
                 try:
-                    given = await self.queued(Job(one_of(steps), outcome, kind))
+                    given = await self.queued(Job(one_of(steps), outcome, kind, is_long))
                 finally:
                     timer.cancel()
                     gone.remove_done_callback(leave)
@@ -120,14 +137,23 @@ class Engine:
     @contextlib.contextmanager
     def let_in(self) -> Iterator[None]:
         """Count a request while it waits or is computed. Raises Refused where too many are."""
-        # One more than may wait is computed in each worker.
-        if self.board.total(WAITING) >= self.most + self.workers:
-            raise too_busy(self.wait_seconds())
+        self.check_room()
         self.board.own[WAITING] += 1
         try:
             yield
         finally:
             self.board.own[WAITING] -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests of the whole server wait as may."""
+        # One more than may wait is computed in each worker.
+        return self.board.total(WAITING) >= self.most + self.workers
+
+    def check_room(self) -> None:
+        """Raise Refused (429) where one more request would be too many."""
+        if self.is_full:
+            raise too_busy(self.wait_seconds())
 
     async def queued(self, job: Job) -> Any:
         """What a job gives, once those before it are done."""
@@ -135,11 +161,18 @@ class Engine:
         self.wake()
         return await job.outcome
 
-    def compute_later(self, steps: Iterator[Any], kind: str) -> None:
+    def compute_later(self, steps: Iterator[Any], kind: str, *, is_long: bool = False) -> None:
         """Compute steps whose result nobody awaits, once no request waits; they raise nothing."""
         # Its caller bounds how many there are.
-        self.spare.append(Job(steps, self.loop.create_future(), kind))
+        self.spare.append(Job(steps, self.loop.create_future(), kind, is_long))
         self.wake()
+
+    def dismiss(self) -> None:
+        """Refuse all that is awaited: the server stops. A step under way in the thread goes on, as
+        nothing can end it but the end of the process."""
+        for job in self.jobs:
+            if not job.outcome.done():
+                job.outcome.set_exception(is_stopping())
 
     @property
     def spare_jobs(self) -> int:
@@ -163,7 +196,8 @@ class Engine:
         queue = self.jobs or self.spare
         if queue:
             job = queue[0]
-            if self.step_seconds.get(job.kind, math.inf) > FAST_SECONDS:
+            if job.is_long or self.step_seconds.get(job.kind, math.inf) > FAST_SECONDS:
+                self.is_in_thread = True
                 step = self.loop.run_in_executor(self.thread, self.advance, job)
                 step.add_done_callback(partial(self.settle, job, queue))
                 return
@@ -178,6 +212,7 @@ class Engine:
 
     def settle(self, job: Job, queue: deque[Job], step: asyncio.Future) -> None:
         """Go on after a step that the thread has computed."""
+        self.is_in_thread = False
         self.give(job, queue, step.result())
         self.again()
 
@@ -193,6 +228,9 @@ class Engine:
             result = error
         seconds = time.perf_counter() - began
         job.seconds += seconds
+        # One long text would have a hundred short ones after it take the way over the thread.
+        if job.is_long:
+            return result
         known = self.step_seconds.get(job.kind, seconds)
         self.step_seconds[job.kind] = known + SHARE_OF_LAST * (seconds - known)
         return result

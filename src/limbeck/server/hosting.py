@@ -15,6 +15,7 @@ from typing import Any
 from limbeck.artifact.generation.text_model import TextModel, text_model_of
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
+from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server.drifting import Drift, path_of
 from limbeck.server.pages.described import facts_of
 from limbeck.server.plans import Plan, Shelf
@@ -27,7 +28,8 @@ from limbeck.server.v2.interface import Interface, interface_of
 class Version:
     """An open artifact, what its answers are told to come from, its tensors, and its counts.
 
-    writer: what writes text; None where the task is another.
+    writer: what writes text; None where the task is another. needs_pair: whether a text alone is no
+    question to it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Version:
     interface: Interface
     drift: Drift
     writer: TextModel | None = None
+    needs_pair: bool = False
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -159,4 +162,11 @@ class Opener:
         predictor = load(path, runtime=settings.runtime, threads=settings.threads)
         drift = Drift(predictor, counts, self.row, settings.workers)
         writer = text_model_of(predictor, settings.threads)
-        return Version(name, predictor, interface_of(predictor), drift, writer)
+        return Version(
+            name,
+            predictor,
+            interface_of(predictor),
+            drift,
+            writer,
+            needs_pair(predictor.task, recipe_data(predictor.folder)),
+        )

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from typing import Any
 
 INFO, WARNING, ERROR = "info", "warning", "error"
@@ -25,6 +26,13 @@ def take_in_libraries() -> None:
     logging.basicConfig(handlers=[Lines()], level=logging.WARNING, force=True)
     # Of a form that is none its sender is told, and anybody can send many.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    # Else two lines of text, with a path of the source.
+    warnings.showwarning = log_warning
+
+
+def log_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    """Write a warning of Python, such as of an image's pixels; by `warnings.showwarning`."""
+    log("warning", WARNING, why=str(message)[:1000])
 
 
 def log(event: str, level: str = INFO, **fields: Any) -> None:

@@ -9,6 +9,7 @@ memory.
 
 ```
 FOLDER/MODEL/VERSION
+FOLDER/refused         by status, of requests that are refused before a model is known
 ```
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.server.processes.board import READY, ROW, WAITING, Board
+from limbeck.server.processes.board import READY, WAITING, Board
 from limbeck.server.processes.counts import shared_rows, summed_rows
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -29,7 +30,10 @@ OUTCOMES = ("same", "other", "failed")
 ROWS, ABSTAINED, SHADOWED, NANOSECONDS, BUCKETS = 0, 1, 2, 5, 6
 STATUSES = BUCKETS + len(SECONDS) + 1
 MOST_STATUS = 599
-SIZE = STATUSES + MOST_STATUS + 1
+NUM_STATUSES = MOST_STATUS + 1
+SIZE = STATUSES + NUM_STATUSES
+# No model's name: these are folders.
+REFUSED = "refused"
 # (model, version, what `drifting` wrote of it) of each model.
 Seen = Callable[[], Iterable[tuple[str, str, dict[str, Any]]]]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,6 +55,8 @@ class Meters:
         self.drifts: Seen = list
         # This worker's counts, by model and version.
         self.known: dict[tuple[str, str], memoryview] = {}
+        # By status, of what is refused before a model is known: without a token, at no address.
+        self.refused = shared_rows(folder / REFUSED, board.num_workers, NUM_STATUSES)
 
     def open(self, versions: Iterable[tuple[str, str]]) -> None:
         """Make room for the counts of each (model, version). Raises OSError where there is none.
@@ -65,7 +71,7 @@ class Meters:
         found = self.known.get((model, version))
         if found is None:
             path = self.folder / model / version
-            rows = shared_rows(path, len(self.board.rows) // ROW, SIZE)
+            rows = shared_rows(path, self.board.num_workers, SIZE)
             found = self.known[model, version] = rows[self.board.row].data
         return found
 
@@ -76,6 +82,10 @@ class Meters:
         # The first bound that it does not exceed; behind them one for all that took longer.
         own[BUCKETS + bisect_left(SECONDS, seconds)] += 1
         own[NANOSECONDS] += int(1e9 * seconds)
+
+    def count_refused(self, status: int) -> None:
+        """One request was refused before a model was known."""
+        self.refused[self.board.row, status] += 1
 
     def count_rows(self, model: str, version: str, rows: int, abstained: int) -> None:
         """So many rows were answered, and so many of them left to others."""
@@ -91,6 +101,12 @@ class Meters:
         """(model, version, counts) of every version that was ever asked, summed over workers."""
         for path in sorted(self.folder.glob("*/*")):
             yield path.parent.name, path.name, summed_rows(path, SIZE)
+
+    def refusals(self) -> Iterator[tuple[int, int]]:
+        """(status, count) of what was refused before a model was known, summed over workers."""
+        # From memory: a server whose folder is gone goes on telling them.
+        sums = self.refused.sum(0).tolist()
+        yield from ((status, count) for status, count in enumerate(sums) if count)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
@@ -129,7 +145,9 @@ class Counted:
 
         labels = ["model", "version"]
         requests = CounterMetricFamily(
-            "limbeck_requests", "Answered requests.", labels=[*labels, "status"]
+            "limbeck_requests",
+            "Answered requests; without a model those that were refused before one was known.",
+            labels=[*labels, "status"],
         )
         rows = CounterMetricFamily("limbeck_rows", "Answered rows.", labels=labels)
         abstained = CounterMetricFamily(
@@ -140,6 +158,9 @@ class Counted:
             "Rows that a candidate was scored on beside the live model: same, other, failed.",
             labels=[*labels, "outcome"],
         )
+        # A label without a value is none to Prometheus: these are of no model.
+        for status, count in self.meters.refusals():
+            requests.add_metric(["", "", str(status)], count)
         times: dict[str, list[Sequence[int]]] = defaultdict(list)
         for model, version, counts in self.meters.counts():
             own = [model, version]

@@ -65,7 +65,12 @@ class Standing(BaseModel):
         return Standing(live=version, previous=self.live)
 
     def tried(self, version: str, candidate: Candidate) -> "Standing":
-        """A candidate stands beside it."""
+        """A candidate stands beside it. Raises ValueError for the version that answers: it agrees
+        with itself, and would take its own place again and again."""
+        if version == self.live:
+            raise ValueError(
+                f"{candidate.folder}: the candidate is the artifact that answers already"
+            )
         share = 0.0 if candidate.share == "shadow" else candidate.share
         changes = {"candidate": version, "share": share, "bounds": candidate.bounds}
         return self.model_copy(update=changes)
@@ -200,22 +205,27 @@ class Shelf:
             return "its labels, or their order, are others"
         return None
 
+    def standing_of(self, hosted: Hosted, version_of: Callable[[Path], str]) -> Standing:
+        """The versions of a model of the settings.
+
+        version_of: takes a folder up, at once (`take_up`) or once it was verified. Raises
+        ValueError where that does, and for a candidate that clients of the model could not read.
+        """
+        standing = Standing(live=version_of(hosted.folder))
+        if hosted.candidate is None:
+            return standing
+        version = version_of(hosted.candidate.folder)
+        why = self.why_unlike(standing.live, version)
+        if why:
+            raise ValueError(
+                f"{hosted.candidate.folder}: it cannot be a candidate beside {hosted.folder}: {why}"
+            )
+        return standing.tried(version, hosted.candidate)
+
     def remove_unfinished(self) -> None:
         """Remove what this process has begun to copy."""
         for path in (self.folder / ARTIFACTS).glob(f"*.{os.getpid()}.tmp"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def standing_of(hosted: Hosted, version_of: Callable[[Path], str]) -> Standing:
-    """The versions of a model of the settings.
-
-    version_of: takes a folder up, at once (`Shelf.take_up`) or once it was verified. Raises
-    ValueError where that does.
-    """
-    standing = Standing(live=version_of(hosted.folder))
-    if hosted.candidate:
-        standing = standing.tried(version_of(hosted.candidate.folder), hosted.candidate)
-    return standing
 
 
 def acted(standing: Standing, action: str) -> Standing:

@@ -10,26 +10,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from limbeck.core import wording, yaml12
 from limbeck.server.processes.board import MODELS
 
 # Of a host, by name or by address, without scheme and port.
 HOST = r"^[A-Za-z0-9._-]+$"
+# Of an address to which spans are sent.
+COLLECTOR = r"^https?://[^/\s]"
+PERCENT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,9})?%")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def beside_the_file(value: Any, info: ValidationInfo) -> Any:
+    """A path of a file of settings, counted from the folder of that file (`info.context`)."""
+    # What is typed is a Path by then, and counts from where it is typed.
+    return info.context / value if isinstance(value, str) and info.context else value
+
+
+FilePath = Annotated[Path, BeforeValidator(beside_the_file)]
 
 
 class Strict(BaseModel):
     """A part of the settings: a key that it does not know is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Infinity, too: what waits for ever is no bound, and JSON, in which workers are told, has none.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Limits(Strict):
     """The most that is taken from others. Counts are of the whole server, not of a worker.
 
     - `queue`: requests that wait for an answer; one more is told 429.
+    - `connections`: that are open at once; one more waits until another is closed.
     - `body_bytes`: of one request. `body_seconds`: until it has come whole, and a second more for
       each `body_rate` bytes. `bodies_bytes`: of all bodies together that are coming, or whose
       requests wait; where they are more, the one that has been coming for longest is given up.
@@ -44,6 +66,7 @@ class Limits(Strict):
     """
 
     queue: Annotated[int, Field(ge=1)] = 128
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
     body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
     body_seconds: Annotated[float, Field(gt=0)] = 10.0
     body_rate: Annotated[float, Field(gt=0)] = 16_384.0
@@ -78,15 +101,28 @@ class Bounds(Strict):
 class Candidate(Strict):
     """A model beside the one that answers: `shadow` scores it, a share in (0, 1) answers by it."""
 
-    folder: Path
-    share: Annotated[float, Field(gt=0, lt=1)] | Literal["shadow"] = "shadow"
+    folder: FilePath
+    share: float | Literal["shadow"] = "shadow"
     bounds: Bounds | None = None
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def check_share(cls, value: Any) -> Any:
+        """`shadow`, or a share, of which `5%` is written as on the command line. Raises ValueError
+        for any other."""
+        number = value
+        if isinstance(value, str) and PERCENT.fullmatch(value):
+            number = float(value[:-1]) / 100
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if value != "shadow" and not (is_number and 0 < number < 1):
+            raise ValueError(f"`shadow` is expected, or a share such as 0.05 or 5%, not {value!r}")
+        return number
 
 
 class Hosted(Strict):
     """A model of the server, by its name: the folder of its artifact, and a candidate beside it."""
 
-    folder: Path
+    folder: FilePath
     candidate: Candidate | None = None
 
 
@@ -122,9 +158,9 @@ class Settings(Strict):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
-    tokens: Path | None = None
+    tokens: FilePath | None = None
     hosts: list[Annotated[str, Field(pattern=HOST)]] = []
-    tracing: str | None = None
+    tracing: Annotated[str, Field(pattern=COLLECTOR)] | None = None
     verify_seconds: Annotated[float, Field(gt=0)] = 120.0
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     limits: Limits = Limits()
@@ -153,11 +189,13 @@ def read_settings(config: Path | None, models: Sequence[str], told: dict[str, An
     """
     content: dict[str, Any] = {}
     if config is not None:
-        _, read = yaml12.load(config.read_text(encoding="utf-8"), str(config))
+        _, read = yaml12.load(text_of(config), str(config))
         read = read or {}
         if not isinstance(read, dict):
             raise ValueError(f"{config}: keys and values are expected, such as `workers: 2`")
         content = read
+        if not isinstance(content.get("models") or {}, dict):
+            raise ValueError(f"{config}: models: names are expected, as in {OF_A_MODEL}")
     # What is typed counts more than what was written down.
     content |= {name: value for name, value in told.items() if value is not None}
     named: dict[str, Hosted] = {}
@@ -165,13 +203,14 @@ def read_settings(config: Path | None, models: Sequence[str], told: dict[str, An
         name, hosted = parse_model(each)
         # The one before would be served by nobody, and nobody would be told.
         if name in named:
-            raise ValueError(f"two models are called {name!r}: give one a name, as in NAME={each}")
+            cure = f"give one another name, as in NAME={each.removeprefix(f'{name}=')}"
+            raise ValueError(f"two models are called {name!r}: {cure}")
         named[name] = hosted
     content["models"] = dict(content.get("models") or {}) | named
     try:
-        settings = Settings.model_validate(content)
+        settings = Settings.model_validate(content, context=config and config.parent)
     except ValidationError as error:
-        raise ValueError("\n".join(mistakes(error, config))) from None
+        raise ValueError("\n".join(mistakes(error, str(config or "serve")))) from None
     if not settings.models:
         raise ValueError("no model is named: `limbeck serve ARTIFACT`")
     # Those of the file have not been looked at yet.
@@ -195,8 +234,29 @@ PARTS: dict[str, type[Strict]] = {
 }
 
 
-def mistakes(error: ValidationError, config: Path | None) -> list[str]:
-    """A line for each mistake of settings: where it stands, and what is expected there."""
+def text_of(path: Path) -> str:
+    """What a file of settings holds. Raises ValueError where that is no UTF-8."""
+    try:
+        # Editors of Windows begin it with a mark, which is none of its characters.
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        why = f"it is not UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8"
+        raise ValueError(f"{path}: {why}") from None
+
+
+# What a value of a kind that pydantic tells in its own words is expected to be, by the setting.
+CURES = {
+    "hosts": "a name or an address without scheme and port is expected, such as ml.internal",
+    "tracing": "the address of a collector is expected, such as http://127.0.0.1:4318",
+}
+OF_A_MODEL = "models: {NAME: {folder: FOLDER}}"
+
+
+def mistakes(error: ValidationError, origin: str, whole: type[Strict] = Settings) -> list[str]:
+    """A line for each mistake of settings: where it stands, and what is expected there.
+
+    origin: whence the settings are. whole: what they are.
+    """
     lines = []
     for each in error.errors():
         place = ".".join(str(part) for part in each["loc"])
@@ -205,9 +265,15 @@ def mistakes(error: ValidationError, config: Path | None) -> list[str]:
             *_, above, key = ("", *map(str, each["loc"]))
             # Below `models` stand names, and what is above a model's keys is one of them.
             is_of_model = each["loc"][0] == "models"
-            part = PARTS.get(above, Hosted if is_of_model else Settings)
+            part = PARTS.get(above, Hosted if is_of_model else whole)
             cure = f"there is no such setting. {wording.suggest(key, part.model_fields)}"
-        lines.append(f"{config or 'serve'}: {place}: {cure}")
+        elif each["type"] == "value_error":
+            cure = str(each["ctx"]["error"])
+        elif each["type"] == "string_pattern_mismatch":
+            cure = CURES[str(each["loc"][0])]
+        elif each["type"] == "model_type" and each["loc"][0] == "models":
+            cure = f"the folder of its artifact is expected, as in {OF_A_MODEL}"
+        lines.append(f"{origin}: {place}: {cure}")
     return lines
 
 

@@ -1,18 +1,22 @@
 """What a body of `/v1/chat/completions` or `/v1/completions` asks for.
 
 Keys and defaults are OpenAI's; `top_k` and `repetition_penalty` are called as other servers of open
-models call them. A key that would change the answer and is not known is refused by its name.
+models call them. OpenAI's clients send more keys than that: those that change no answer are taken
+and not used, with the values of which that is true; one that would change it, or that nobody knows,
+is refused by its name. So are keys of which one would silently count for more than the other.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from limbeck.artifact.generation.answering import Asked
 from limbeck.artifact.generation.sampling import Sampling
 from limbeck.artifact.generation.text_model import TextModel
 from limbeck.core.wording import suggest
+from limbeck.server.requests.asked import MOST_MESSAGES
 from limbeck.server.requests.refusals import Refused, bad_request
 
 # OpenAI's is 4.
@@ -27,6 +31,16 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(gt=0, le=10)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Words = Annotated[list[str], Field(max_length=MOST_STOP_WORDS)]
+# What holds nothing, such as no tools at all.
+Nothing = Annotated[list[Any], Field(max_length=0)]
+NoKeys = Annotated[dict[str, Any], Field(max_length=0)]
+
+
+# `true` and 5.0 are no ids.
+Id = Annotated[int, Field(strict=True)]
+# A mistake is told by its place, and those of a megabyte are not gathered.
+Texts = Annotated[list[str], Field(fail_fast=True)]
+Ids = Annotated[list[Id], Field(fail_fast=True)]
 
 
 class Part(BaseModel):
@@ -35,11 +49,27 @@ class Part(BaseModel):
     # An ignored key would be another answer than was asked for.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def without_many(cls, value: Any) -> Any:
+        """The keys that it knows and, where there are more than that, the first of the others: a
+        mistake for each of a million would take seconds to gather."""
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields):
+            return value
+        names = names_of(cls)
+        unknown = next(key for key in value if key not in names)
+        return {key: each for key, each in value.items() if key in names or key == unknown}
+
 
 class StreamOptions(Part):
-    """Of an answer that is streamed: whether its last piece tells how many tokens there were."""
+    """Of an answer that is streamed: whether its last piece tells how many tokens there were.
+
+    include_obfuscation: pieces padded to one length, so that nobody on the way reads from lengths
+        what is said; not done, so that it may only be turned off.
+    """
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
 
 
 class NamedSchema(Part):
@@ -57,6 +87,15 @@ class ResponseFormat(Part):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def check(self) -> "ResponseFormat":
+        """Raise ValueError for a schema that the answer would not follow."""
+        if self.json_schema is not None and self.type != "json_schema":
+            raise ValueError(
+                f'`json_schema` stands beside the type "{self.type}": one is not meant'
+            )
+        return self
 
 
 class Body(Part):
@@ -80,10 +119,19 @@ class Body(Part):
     n: Literal[1] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
-    # 4. Who is asking is of no use here, and nothing is stored.
+    logit_bias: NoKeys | None = None
+    # 4. Who is asking, and what it may cost, is of no use here, and nothing is stored.
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
+    service_tier: str | None = None
+
+    @model_validator(mode="after")
+    def check(self) -> "Body":
+        """Raise ValueError for keys beside one another of which one would not be read."""
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("`stream_options` are of a stream: send `stream: true` beside them")
+        return self
 
     def sampling(self) -> Sampling:
         """How tokens are chosen; without a seed each answer has one of its own."""
@@ -123,20 +171,74 @@ class Body(Part):
         )
 
 
+class TextPart(Part):
+    """A piece of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Part):
+    """A message of a conversation. What an answer of OpenAI's holds beside its content may come
+    back with it, where it is empty."""
+
+    role: Literal["system", "user", "assistant"]
+    # The first mistake is told: to gather those of a million parts takes ten seconds.
+    content: str | Annotated[list[TextPart], Field(max_length=MOST_MESSAGES, fail_fast=True)]
+    # Who of several speaks; templates of open models know no names.
+    name: None = None
+    refusal: None = None
+    tool_calls: Nothing | None = None
+    function_call: None = None
+    audio: None = None
+    annotations: Nothing | None = None
+
+    def told(self) -> dict[str, str]:
+        """The message as chat templates read it: its content is one text."""
+        content = self.content
+        if not isinstance(content, str):
+            # As vLLM joins them: what were pieces are lines.
+            content = "\n".join(part.text for part in content)
+        return {"role": self.role, "content": content}
+
+
 class ChatBody(Body):
     """Of /v1/chat/completions."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[
+        list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)
+    ]
     max_completion_tokens: Count | None = None
+    # By habit, as those of `Body`.
     logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    tools: Nothing | None = None
+    functions: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    function_call: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
+    reasoning_effort: Literal["none"] | None = None
+    verbosity: Literal["medium"] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def check_lengths(self) -> "ChatBody":
+        """Raise ValueError for two lengths that differ."""
+        lengths = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(lengths) > 1:
+            raise ValueError("`max_tokens` is the old name of `max_completion_tokens`: send one")
+        return self
 
     def prompt(self, writer: TextModel) -> list[int]:
         """The ids of the conversation. Raises ValueError."""
-        return writer.prompt_of_messages(self.messages)
+        return writer.prompt_of_messages([message.told() for message in self.messages])
 
     def most_tokens(self) -> int | None:
         """Tokens of the answer; None for as many as the model has room for."""
-        # The newer name counts where a client sends both.
         return self.max_completion_tokens or self.max_tokens
 
 
@@ -144,9 +246,12 @@ class TextBody(Body):
     """Of /v1/completions; a prompt is a text, a list of one, or token ids."""
 
     # Otherwise a field would stand where a method is.
-    prompt_: str | list[str] | list[int] = Field(alias="prompt")
+    prompt_: str | Texts | Ids = Field(alias="prompt")
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
+    # How many tokens' probabilities: none.
+    logprobs: Literal[0] | None = None
+    suffix: Literal[""] | None = None
 
     def prompt(self, writer: TextModel) -> list[int]:
         """The ids of the text. Raises ValueError for several texts, and for ids that are none."""
@@ -179,13 +284,80 @@ def read(value: Any, kind: type[ChatBody] | type[TextBody]) -> ChatBody | TextBo
         raise mistake(error, kind) from None
 
 
+# The parts of a body that have keys of their own.
+PARTS: dict[str, type[Part]] = {
+    "messages": Message,
+    "stream_options": StreamOptions,
+    "response_format": ResponseFormat,
+}
+
+
 def mistake(error: ValidationError, kind: type[Part]) -> Refused:
     """The first mistake of a body, with its key."""
-    first = error.errors()[0]
-    # Of a value of several types pydantic names each type, too.
-    place = ".".join(str(part) for part in first["loc"])
+    found = error.errors()
+    # Of a value of several types each type has its mistakes: the deepest one, and of those the one
+    # that comes last, is of the type that was meant.
+    first = max(found, key=lambda each: (len(each["loc"]), numbers_of(each["loc"])))
+    place = place_of(first["loc"])
     if first["type"] == "extra_forbidden":
-        known = [each.alias or name for name, each in kind.model_fields.items()]
-        hint = suggest(str(first["loc"][-1]), known)
-        return bad_request(f"`{place[:80]}` is not done here. {hint}")
-    return bad_request(f"`{place[:80]}`: {first['msg']}")
+        known = PARTS.get(str(first["loc"][0]), kind)
+        key = str(first["loc"][-1])
+        return bad_request(f"`{place}` is not done here. {suggest(key, names_of(known))}")
+    if first["type"] == "too_long" and first["ctx"]["max_length"] == 0:
+        return bad_request(f"`{place}` is not done here: leave it out")
+    # Of keys beside one another the sentence names both.
+    if first["type"] == "value_error":
+        return bad_request(str(first["ctx"]["error"]))
+    told = [in_words(each) for each in found if place_of(each["loc"]) == place]
+    return bad_request(f"`{place}`: {', or '.join(dict.fromkeys(told))}")
+
+
+# What is expected, in the words of JSON, by pydantic's kinds of mistakes.
+EXPECTED = {
+    "none_required": "null",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of at most 64 bits",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number that is finite",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "missing": "a value",
+}
+# Of what pydantic writes in Python's way.
+CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+
+
+def in_words(mistake: Mapping[str, Any]) -> str:
+    """What is expected where a mistake stands, to who writes JSON and perhaps no Python."""
+    kind = mistake["type"]
+    expected = EXPECTED.get(kind)
+    if kind == "literal_error":
+        choices = str(mistake["ctx"]["expected"]).replace("'", '"')
+        expected = CONSTANTS.get(choices, choices)
+    # Others are bounds, such as "Input should be greater than or equal to 0".
+    return f"{expected} is expected" if expected else str(mistake["msg"])
+
+
+def names_of(kind: type[BaseModel]) -> list[str]:
+    """The keys of a part, as they are sent."""
+    return [each.alias or name for name, each in kind.model_fields.items()]
+
+
+def numbers_of(loc: tuple[int | str, ...]) -> list[int]:
+    """The places in lists of where a value stands."""
+    return [part for part in loc if isinstance(part, int)]
+
+
+def place_of(loc: tuple[int | str, ...]) -> str:
+    """Where a value stands in a body, without the names of types that pydantic puts between."""
+    parts = [str(part) for part in loc]
+    kept = [part for part in parts if part != "str" and "[" not in part]
+    return ".".join(kept)[:80]

@@ -18,7 +18,7 @@ from limbeck.server.chat.replies import (
 )
 from limbeck.server.hosting import Model, Version
 from limbeck.server.requests.asked import json_of
-from limbeck.server.requests.http import Answer, Request, json_answer
+from limbeck.server.requests.http import Answer, Request, is_long, json_answer
 from limbeck.server.requests.refusals import ClientGone, Refused, bad_request
 from limbeck.server.requests.routes import Routes
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Nginx's status for who has gone: nobody reads it, and meters count it.
 GONE = 499
 # Of answers, apart from those of rows, in the times that the engine knows.
-KIND = "tokens of "
+OF_TOKENS = "tokens of "
 
 
 class Completions:
@@ -77,6 +77,7 @@ class Completions:
     async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
         """The answer to a body of a kind, whole or as a stream of events. Raises Refused."""
         # 1. What is asked.
+        await self.app.require_room(request)
         content, until = await request.read()
         body = read(json_of(content), kind)
         model, version, writer = self.asked(request, body.model)
@@ -87,7 +88,8 @@ class Completions:
         gone = asyncio.ensure_future(request.protocol.client_disconnect())
         left = max(0.0, until - time.monotonic())
         steps = steps_of(body, writer, reply)
-        pieces = self.app.engine.turns(steps, left, KIND + version.name, gone)
+        kind_of_work = OF_TOKENS + version.name
+        pieces = self.app.engine.turns(steps, left, kind_of_work, gone, is_long=is_long(content))
         is_streamed = False
         try:
             # What is wrong with a request shows in the first step: then the status is still open.
@@ -96,7 +98,7 @@ class Completions:
             if body.stream:
                 options = body.stream_options
                 with_usage = options is not None and options.include_usage
-                events = self.events(pieces, reply, gone, with_usage=with_usage)
+                events = self.events(request, pieces, reply, gone, with_usage=with_usage)
                 is_streamed = True
                 # Proxies keep small pieces back, unless they are told not to.
                 headers = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
@@ -118,6 +120,7 @@ class Completions:
 
     async def events(
         self,
+        request: Request,
         pieces: AsyncGenerator[Piece],
         reply: Reply,
         gone: asyncio.Future,
@@ -125,6 +128,8 @@ class Completions:
         with_usage: bool,
     ) -> AsyncGenerator[bytes]:
         """The pieces of an answer as events, until it ends or nobody reads it."""
+        # Until it has ended: a reader who leaves closes this in the middle.
+        request.ended = GONE
         try:
             if reply.is_chat:
                 yield event(reply.first())
@@ -135,11 +140,14 @@ class Completions:
             if with_usage:
                 yield event(reply.counted())
             self.app.meters.count_rows(reply.model, reply.version, 1, 0)
+            request.ended = HTTPStatus.OK
             yield LAST_EVENT
         except Refused as error:
+            request.ended = error.status
             # The status was sent long ago: clients look for this.
             yield event(error_of(error))
         except ValueError as error:
+            request.ended = HTTPStatus.INTERNAL_SERVER_ERROR
             yield event(error_of(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))))
         except ClientGone:
             # There is nobody to whom an event could be sent.

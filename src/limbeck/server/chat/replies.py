@@ -7,7 +7,7 @@ from typing import Any
 
 from limbeck.artifact.generation.answering import Finish
 from limbeck.server.requests.http import Answer, encoded, json_answer
-from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.refusals import NothingThere, Refused
 
 PREFIX = "/v1/"
 # WHATWG's HTML, section 9.2.
@@ -32,7 +32,8 @@ def error_of(error: Refused) -> dict[str, Any]:
     """A refusal as an object of JSON."""
     # The client turns the status into an exception, and shows the message.
     kind = KINDS.get(error.status, "invalid_request_error")
-    is_missing = error.status == HTTPStatus.NOT_FOUND
+    # Of an address that is none no model is missing.
+    is_missing = error.status == HTTPStatus.NOT_FOUND and not isinstance(error, NothingThere)
     code = "model_not_found" if is_missing else None
     return {"error": {"message": error.why, "type": kind, "param": None, "code": code}}
 

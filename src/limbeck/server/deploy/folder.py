@@ -40,6 +40,9 @@ PIXEL_BYTES = 28
 MOST_PIXELS_MB = MOST_PIXEL_BYTES / 1e6
 # A body is held as it came, as what its JSON says, and as what is made of that.
 BODY_COPIES = 3
+# A connection whose headers and whose small body are as large as they may be, measured; most take a
+# twentieth of that.
+CONNECTION_MB = 0.06
 # What Kubernetes takes for the name of a service is 63 characters; what follows ours has 7.
 MOST_NAME = 50
 TEMPLATES = ("Containerfile", "kubernetes.yaml", "inference-service.yaml")
@@ -50,10 +53,16 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
 def write(settings: Settings, folder: Path) -> list[Path]:
     """Write the folder; the files and folders that it holds.
 
-    Raises ValueError for a folder that is not empty, or an artifact that is none.
+    Raises ValueError for a folder that is not empty, an artifact that is none, or a candidate.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"--deploy {folder}: something is there already. Name another folder")
+    tried = [name for name, hosted in settings.models.items() if hosted.candidate]
+    if tried:
+        raise ValueError(
+            f"--deploy: {tried[0]!r} has a candidate, and replicas would each judge it by requests "
+            "of their own. Leave it out, and let a share of the traffic to a second deployment"
+        )
     for hosted in settings.models.values():
         checked_manifest(hosted.folder)
     # 1. What is copied.
@@ -64,7 +73,8 @@ def write(settings: Settings, folder: Path) -> list[Path]:
         copy_artifact(hosted.folder, folder / "models" / name)
     shutil.copy(rootfs.__file__, folder)
     # 2. What is written.
-    write_bytes(folder / "requirements.txt", "".join(f"{each}\n" for each in pinned()).encode())
+    needed = "".join(f"{each}\n" for each in pinned(settings))
+    write_bytes(folder / "requirements.txt", needed.encode())
     text = yaml.safe_dump(told(settings), sort_keys=False)
     write_bytes(folder / "serve.yaml", text.encode())
     facts = facts_of(settings, folder)
@@ -111,6 +121,7 @@ def burst_mb(settings: Settings) -> float:
     the container ended."""
     limits = settings.limits
     most = BODY_COPIES * max(limits.bodies_bytes, settings.workers * limits.body_bytes) / 1e6
+    most += CONNECTION_MB * limits.connections
     if any(reads_images(hosted.folder) for hosted in settings.models.values()):
         # A worker unpacks one picture at a time.
         most += settings.workers * (PIXEL_BYTES * limits.image_pixels / 1e6 + MOST_PIXELS_MB)
@@ -134,17 +145,19 @@ def name_of(models: Sequence[str]) -> str:
     return f"{name[: MOST_NAME - 9].rstrip('-')}-{digest(list(models))[:8]}"
 
 
-def pinned() -> list[str]:
-    """The base install and the extra `serve`, `name==version` as installed here.
+def pinned(settings: Settings) -> list[str]:
+    """The base install and the extras that the settings need, `name==version` as installed here.
 
     Raises ModuleNotFoundError where one of them is not installed.
     """
+    extras = "serve|tracing" if settings.tracing else "serve"
+    of_extras = re.compile(f"""extra == ["']({extras})["']""")
     found = []
     for text in metadata.requires("limbeck") or []:
         match = REQUIREMENT.match(text)
         assert match is not None
         name, marker = match[1], match[2] or ""
-        is_needed = "extra ==" not in marker or re.search(r"""extra == ["']serve["']""", marker)
+        is_needed = "extra ==" not in marker or of_extras.search(marker)
         if is_needed:
             found.append(f"{name}=={metadata.version(name)}")
     return sorted(set(found), key=str.lower)

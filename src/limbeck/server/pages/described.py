@@ -3,12 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 from limbeck.artifact.answers import answer_keys
+from limbeck.artifact.generation.text_model import ANSWER_KEYS
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.evaluation.decisions.decision import PROBABILITIES
 from limbeck.server.requests.asked import ROW_KEYS
 from limbeck.server.settings import Limits
+from limbeck.tasks import OverVocabulary
 from limbeck.tasks.heads.number import bounds_of
+from limbeck.tasks.text_generation import TextGeneration
 
 if TYPE_CHECKING:
     from limbeck.server.hosting import Version
@@ -43,7 +46,7 @@ def facts_of(predictor: Predictor) -> dict[str, Any]:
         "reads_pairs": reads_pairs(predictor),
         "needs_pair": needs_pair(predictor.task, recipe),
         "columns": {key: recipe[key] for key in ROW_KEYS if isinstance(recipe.get(key), str)},
-        "answers": answer_keys(predictor),
+        "answers": keys_of_answers(predictor),
         "labels": labels[:MOST_LABELS],
         "num_labels": len(labels),
         "range": range_of(predictor),
@@ -52,8 +55,18 @@ def facts_of(predictor: Predictor) -> dict[str, Any]:
     }
 
 
+def keys_of_answers(predictor: Predictor) -> list[str]:
+    """The keys that its answers have."""
+    if isinstance(predictor.task, TextGeneration):
+        return list(ANSWER_KEYS)
+    return answer_keys(predictor)
+
+
 def labels_of(predictor: Predictor) -> list[str]:
     """The labels that answers may have; none of a task whose answers are numbers."""
+    # A vocabulary is no set of answers, and a page would load tens of thousands of them.
+    if isinstance(predictor.task, OverVocabulary):
+        return []
     # Of a task with numbers they say the numbers' range.
     return predictor.labels if predictor.task.likelihood in PROBABILITIES else []
 

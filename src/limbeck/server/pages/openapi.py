@@ -20,6 +20,7 @@ from limbeck.server.chat.replies import PREFIX
 from limbeck.server.hosting import Model
 from limbeck.server.pages.described import labels_of, reads_pairs
 from limbeck.server.requests.routes import OPEN, Routes
+from limbeck.tasks.text_generation import TextGeneration
 
 Json = dict[str, Any]
 
@@ -230,12 +231,16 @@ def asked_and_answered(model: Model, schemas: Json) -> Json:
 def bodies_of(predictor: Predictor) -> Json:
     """What may be sent to a model, by its Content-Type."""
     kind = "texts" if reads_pairs(predictor) else predictor.kind
+    if isinstance(predictor.task, TextGeneration):
+        kind = "dialogues"
     reads_images = predictor.kind == "image"
     # A text, or an image's base64, may stand for its row.
     alone = ref("Base64" if reads_images else "Text")
     one = [ref(f"RowOf{kind.capitalize()}"), alone]
     several = list_of({"anyOf": one})
-    either = [*one, several, object_of(inputs=several)]
+    # It holds all that is asked.
+    listed = object_of(inputs=several) | {"additionalProperties": False}
+    either = [*one, several, listed]
     bodies: Json = {JSON: {"schema": {"anyOf": either}}}
     if reads_images:
         # As files are sent: by itself, or as a field of a form.

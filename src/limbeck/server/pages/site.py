@@ -5,6 +5,7 @@ A page holds no data: where the server has tokens, it asks for one, and then for
 """
 
 import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from limbeck.server.pages.described import bounds_told, described
 from limbeck.server.pages.rendering import page
 from limbeck.server.pages.status import status_of
 from limbeck.server.requests.http import Answer, Request, json_answer
-from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.refusals import NothingThere
 from limbeck.server.requests.routes import Routes
 from limbeck.server.settings import NAME
 
@@ -58,11 +59,13 @@ class Site:
     async def model(self, request: Request) -> Answer:
         """The page of a model."""
         name = request.names["model"]
-        # Where tokens are needed, a stranger learns of no name whether it is served.
-        if not self.needs_token:
-            self.app.models.model(name)
-        elif not NAME.fullmatch(name):
-            raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        if not NAME.fullmatch(name):
+            raise NothingThere
+        # Where tokens are needed, a stranger learns of no name whether it is served. Others may
+        # have mistyped: the models that there are stand below.
+        if not self.needs_token and name not in self.app.models.by_name:
+            answer = await self.page("try", model="", missing=name, root="../")
+            return replace(answer, status=HTTPStatus.NOT_FOUND)
         return await self.page("try", model=name, root="../")
 
     async def models(self, request: Request) -> Answer:

@@ -57,6 +57,11 @@ class Board:
             file.write(time.time_ns().to_bytes(BYTES, sys.byteorder))
         reserve(path)
 
+    @property
+    def num_workers(self) -> int:
+        """How many workers the server has."""
+        return len(self.rows) // ROW
+
     def of_all(self, field: int) -> list[int]:
         """A field of each worker."""
         return self.rows[field::ROW].tolist()

@@ -1,12 +1,15 @@
 """The listening socket: one for all workers, whose queue outlives each of them."""
 
 import ctypes
+import errno
+import os
 import socket
 import struct
 import sys
 
 # Connections that wait to be taken.
 BACKLOG = 4096
+SPARE_FILES = 16
 # Of Linux (asm-generic/socket.h), which Python does not name.
 SO_ATTACH_FILTER = 26
 
@@ -20,10 +23,40 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
+        is_taken = error.errno == errno.EADDRINUSE
+        cure = ". Name another port: --port" if is_taken else ""
+        raise OSError(error.errno, f"{error.strerror}{cure}", f"{host}:{port}") from None
     listening.listen(BACKLOG)
     listening.setblocking(False)
     return listening
+
+
+def connections_within(most: int) -> int:
+    """How many connections this process can hold, of `most`: each is a file to the system, which
+    bounds them (`ulimit -n`); as many are asked of it as it grants.
+
+    Raises ValueError where there is room for none.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:
+        # A system without POSIX, which bounds no process so.
+        return most
+    # What is open now, and what is opened on the way: files of a model, of counts, of the log.
+    others = len(os.listdir("/dev/fd")) + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return most
+    wanted = most + others
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft <= others:
+        raise ValueError(
+            f"`ulimit -n` lets a process open {soft:,} files, and {others:,} are open before the "
+            "first connection: raise it"
+        )
+    return min(most, soft - others)
 
 
 def let_nobody_in(listening: socket.socket) -> None:

@@ -4,6 +4,7 @@ what it is told by signals.
 It opens no model and answers no request, so nothing that others send can reach it.
 """
 
+import importlib.util
 import os
 import selectors
 import signal
@@ -14,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from limbeck.core.wording import EXTRAS
 from limbeck.server import logs
-from limbeck.server.plans import PLAN, Plan, Shelf, Standing, standing_of
+from limbeck.server.plans import PLAN, Plan, Shelf, Standing
 from limbeck.server.processes.board import READY, Board
-from limbeck.server.processes.folder import own_folder
+from limbeck.server.processes.folder import own_folder, require_locks
 from limbeck.server.processes.sockets import let_nobody_in, listening_socket
 from limbeck.server.processes.task import BOARD, BROKEN, MISTAKE, Task, verifying, working
 from limbeck.server.requests.access import read_tokens
@@ -29,6 +31,13 @@ YOUNG_SECONDS = 5.0
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 LOOK_SECONDS = 0.05  # from one look at whether the first worker answers to the next
+# SIGQUIT is how other servers are told to end once what is under way is answered.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# They mean nothing here, and each would end the process at once, with what is under way.
+MEANINGLESS = (
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF),
+    signal.SIGIO,
+)
 
 
 @dataclass
@@ -48,15 +57,16 @@ class Supervisor:
         settings: of the server.
         reread: gives them anew, at a reload (SIGHUP).
         folder: of its own, for the plan, the versions' files and what workers share.
-        lock: the file descriptor that holds the folder's lock.
+        lock: the file descriptor that holds the folder's lock; None where there is none.
 
     Raises:
         ValueError: an artifact or a file of tokens that is none.
         OSError: the address is taken, or is none of this machine's.
+        ModuleNotFoundError: what a worker needs is not installed.
     """
 
     def __init__(
-        self, settings: Settings, reread: Callable[[], Settings], folder: Path, lock: int
+        self, settings: Settings, reread: Callable[[], Settings], folder: Path, lock: int | None
     ) -> None:
         self.settings = settings
         self.reread = reread
@@ -65,11 +75,15 @@ class Supervisor:
         self.shelf = Shelf(folder)
         # Copied now: a worker that is started in a month finds what was served from the start.
         models = {
-            name: standing_of(each, self.shelf.take_up) for name, each in settings.models.items()
+            name: self.shelf.standing_of(each, self.shelf.take_up)
+            for name, each in settings.models.items()
         }
+        # What the settings gave last: where they give the same again, what was decided since stays.
+        self.given = models
         self.shelf.write(Plan(generation=1, models=models))
         if settings.tokens:
             read_tokens(settings.tokens)
+        require_packages(settings)
         Board.create(folder / BOARD, settings.workers)
         self.board = Board(folder / BOARD)
         self.workers = [Worker() for _ in range(settings.workers)]
@@ -77,6 +91,10 @@ class Supervisor:
         self.socket = listening_socket(settings.host, settings.port)
         self.status: int | None = None
         self.was_ready = False
+        # Reloads come one after another, and what is asked for meanwhile is one more.
+        self.is_reload_due = threading.Event()
+        # The process that opens an artifact for a reload; None where none does.
+        self.verifier: subprocess.Popen | None = None
 
     @property
     def address(self) -> str:
@@ -90,10 +108,12 @@ class Supervisor:
         os.set_blocking(write_end, False)
         # Signals come as bytes of a pipe, so that one wait hears them and the clock.
         signal.set_wakeup_fd(write_end)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for signum in (*ENDING, signal.SIGHUP, signal.SIGCHLD, *MEANINGLESS):
             signal.signal(signum, ignore)
         selector = selectors.DefaultSelector()
         selector.register(read_end, selectors.EVENT_READ)
+        # Artifacts are opened on the way, in seconds; workers that die meanwhile do not wait.
+        threading.Thread(target=self.reload_when_due, daemon=True).start()
         while self.status is None:
             self.start_missing()
             if selector.select(self.pause()):
@@ -105,11 +125,17 @@ class Supervisor:
 
     def hear(self, signum: int) -> None:
         """Do what a signal asks for."""
-        if signum in (signal.SIGTERM, signal.SIGINT):
+        if signum in ENDING:
             self.status = 0
+        elif signum in MEANINGLESS:
+            name = signal.Signals(signum).name
+            why = "SIGHUP has the settings read anew, SIGTERM stops the server"
+            logs.log("signal without a meaning", logs.WARNING, signal=name, why=why)
         elif signum == signal.SIGHUP:
-            # Artifacts are opened on the way, in seconds; workers that die meanwhile do not wait.
-            threading.Thread(target=self.reload, daemon=True).start()
+            # Apart from all else, and first: who is to be shut out does not wait for artifacts, and
+            # is let in by none that is broken.
+            self.reread_tokens()
+            self.is_reload_due.set()
 
     def tell_when_ready(self) -> None:
         """Say once that requests are answered."""
@@ -170,34 +196,47 @@ class Supervisor:
             socket=self.socket.fileno(),
             parent=os.getpid(),
         )
-        process = subprocess.Popen(
-            working(),
-            stdin=subprocess.PIPE,
-            # It holds the folder's lock as long as it lives.
-            pass_fds=[self.socket.fileno(), self.lock],
-        )
+        passed = [self.socket.fileno()]
+        # It holds the folder's lock as long as it lives.
+        if self.lock is not None:
+            passed.append(self.lock)
+        process = subprocess.Popen(working(), stdin=subprocess.PIPE, pass_fds=passed)
         assert process.stdin is not None
         # Not as arguments, which every user of the machine can read.
         process.stdin.write(task.model_dump_json().encode())
         process.stdin.close()
         return process
 
+    def reload_when_due(self) -> None:
+        """Reload whenever it is asked for."""
+        while self.is_reload_due.wait():
+            self.is_reload_due.clear()
+            self.reload()
+
     def reload(self) -> None:
-        """Read tokens, settings and artifacts anew; what is broken stays as it was."""
-        # Apart from all else, and first: who is to be shut out does not wait for artifacts, and is
-        # let in by none that is broken.
-        self.reread_tokens()
+        """Read settings and artifacts anew; what is broken stays as it was."""
         try:
             settings = self.reread()
-            if settings.tokens != self.settings.tokens:
-                why = "another file of tokens takes a new start"
-                logs.log("tokens are read where they were", logs.WARNING, why=why)
+            fixed = unlike(self.settings, settings)
+            if fixed:
+                why = "these settings take a new start: they stay as they were"
+                logs.log("settings are not all followed", logs.WARNING, settings=fixed, why=why)
             standing = {
-                name: standing_of(each, self.verified) for name, each in settings.models.items()
+                name: self.shelf.standing_of(each, self.verified)
+                for name, each in settings.models.items()
             }
+            before = self.shelf.plan().models
             self.follow(standing)
+            after = self.shelf.plan().models
+            names = sorted(before.keys() | after.keys())
+            changed = [name for name in names if before.get(name) != after.get(name)]
+            decided = [name for name in standing if not is_as_given(after[name], standing[name])]
+            # Whoever asked for it sees that it was heard, though nothing is another.
+            logs.log("settings read anew", changed=changed, decided_since=decided)
         except (ValueError, OSError) as error:
-            logs.log("reload refused", logs.ERROR, why=str(error))
+            # A server that stops has given it up.
+            if self.status is None:
+                logs.log("reload refused", logs.ERROR, why=str(error))
 
     def reread_tokens(self) -> None:
         """Have the workers read the file of tokens anew, where it is one."""
@@ -212,10 +251,14 @@ class Supervisor:
         self.board.token_reads[0] += 1
 
     def follow(self, standing: dict[str, Standing]) -> None:
-        """Make the models of the settings the plan. Raises OSError where it cannot be written."""
+        """Make the models of the settings the plan; a model of which they give what they gave
+        before stays as it was decided since. Raises OSError where the plan cannot be written."""
         with self.shelf.changed() as models:
             for name, new in standing.items():
                 old = models.get(name)
+                # Who revokes a token has no candidate come back that was dropped.
+                if old and new == self.given.get(name):
+                    continue
                 # The version before stays at hand.
                 is_other = old is not None and old.live != new.live
                 why = self.shelf.why_unlike(old.live, new.live) if old and is_other else None
@@ -226,28 +269,68 @@ class Supervisor:
                 models[name] = new.model_copy(update={"previous": previous})
             for name in set(models) - set(standing):
                 del models[name]
+            self.given = standing
 
     def verified(self, folder: Path) -> str:
         """The version of an artifact that a process of its own has taken up and opened. Raises
         ValueError for one that is refused."""
         command = verifying(folder, self.folder, self.settings)
         # It is opened by that process alone: no artifact can harm the one that watches.
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.returncode:
-            raise ValueError(found.stderr.strip()[-1000:])
-        return found.stdout.strip()
+        self.verifier = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        # It may have been told to stop between the two lines.
+        if self.status is not None:
+            self.verifier.kill()
+        output, complaint = self.verifier.communicate()
+        status = self.verifier.returncode
+        self.verifier = None
+        # By a signal, such as the system's where memory ran out: it could say nothing itself.
+        if status < 0:
+            name = signal.Signals(-status).name
+            raise ValueError(f"{folder}: what opened it was ended by {name}; it is not taken up")
+        if status:
+            raise ValueError(complaint.strip()[-1000:])
+        return output.strip()
 
     def stop(self) -> None:
         """Let nobody in any more, tell the workers to end, and wait until they have."""
         logs.log("stopping")
         let_nobody_in(self.socket)
+        verifier = self.verifier
+        if verifier is not None:
+            verifier.kill()
         running = [each.process for each in self.workers if each.process]
         for process in running:
             process.terminate()
+        # The workers close theirs within a second or two: then who comes is refused at once.
+        self.socket.close()
         for process in running:
             process.wait()
-        self.socket.close()
         logs.log("stopped")
+
+
+def require_packages(settings: Settings) -> None:
+    """Raise ModuleNotFoundError for a package that workers need and that is not installed: they
+    would die of it, one after another."""
+    needed = [package for package, extra in EXTRAS.items() if extra == "serve"]
+    if settings.tracing:
+        needed.append("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    for package in needed:
+        # Looked for, and not loaded: this process needs none of them.
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
+
+
+def is_as_given(standing: Standing, given: Standing) -> bool:
+    """Whether a model answers, and is tried, as the settings gave it."""
+    return standing.model_copy(update={"previous": given.previous}) == given
+
+
+def unlike(old: Settings, new: Settings) -> list[str]:
+    """The settings that differ, but for the models, which are followed at once."""
+    names = [name for name in Settings.model_fields if name != "models"]
+    return [name for name in names if getattr(old, name) != getattr(new, name)]
 
 
 def ignore(signum: int, frame: object) -> None:
@@ -259,6 +342,7 @@ def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
 
     Raises ValueError and OSError as `Supervisor` does.
     """
+    require_locks(settings.workers)
     with own_folder() as (folder, lock):
         supervisor = Supervisor(settings, reread, folder, lock)
         print(f"limbeck: listening at {supervisor.address}", flush=True)

@@ -24,19 +24,22 @@ from limbeck.server.hosting import Models, Opener
 from limbeck.server.meters import Meters
 from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, PROCESS, READY, Board
-from limbeck.server.processes.sockets import BACKLOG
+from limbeck.server.processes.sockets import BACKLOG, connections_within
 from limbeck.server.processes.task import BOARD, METERS, MISTAKE, Task
 from limbeck.server.requests.access import Access, read_tokens
+from limbeck.server.settings import Settings
 from limbeck.sources._images import bound_pixels
 
-# Connections that one worker holds open at once; each takes about 20 kB.
-MOST_CONNECTIONS = 20_000
-HEADER_BYTES = 65_536  # of one request
+# Of one request. A connection holds so much until its headers are whole, and then a small body:
+# what all of them may take is counted where memory is asked for (`deploy.folder`).
+HEADER_BYTES = 16_384
 DRIFT_SECONDS = 1.0
 LOOK_SECONDS = 0.1  # from one look at what is wanted to the next
 # Once a server is to stop: connections that were kept open are answered as usual for so long, and
 # closed with the answer, so that no request meets a closed one.
 FAREWELL_SECONDS = 1.0
+# Until refusals of what was under way for too long are sent.
+DISMISSAL_SECONDS = 1.0
 
 
 def main() -> int:
@@ -53,8 +56,11 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"limbeck: {error}", file=sys.stderr)
         return MISTAKE
-    uvloop.run(worker.serve())
-    return 0
+    if uvloop.run(worker.serve()):
+        return 0
+    # A row is computed that nobody awaits, for as long as it takes: Python would wait for it.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class Worker:
@@ -68,6 +74,7 @@ class Worker:
         self.opener = Opener(self.settings, self.shelf, task.row)
         self.meters = Meters(task.folder / METERS, self.board)
         self.models = Models({}, 0)
+        self.connections = 0
         # When drift was looked for.
         self.looked = 0.0
         # How often the supervisor had tokens read anew, when this worker last did.
@@ -78,28 +85,30 @@ class Worker:
         self.stamp = (0, 0)
 
     def open(self) -> None:
-        """Open the models. Raises ValueError where one cannot be, OSError without room for its
-        counts."""
+        """Open the models. Raises ValueError where one cannot be, or no connection could, OSError
+        without room for its counts."""
         bound_pixels(self.settings.limits.image_pixels)
         self.stamp = self.shelf.stamp()
         self.models = self.opener.models(self.shelf.plan())
         self.meters.open(self.models.versions())
         # A graph is read, optimised and laid out anew: half of that is free by now.
         release_freed_memory()
+        self.connections = connections_of(self.settings)
         # What is open stays: a collection that looked at all of it took 150 ms beside a body of
         # many lists.
         gc.collect()
         gc.freeze()
 
-    async def serve(self) -> None:
-        """Answer requests until the supervisor wants the worker to stop."""
+    async def serve(self) -> bool:
+        """Answer requests until the supervisor wants the worker to stop; whether all that was under
+        way has ended."""
         loop = asyncio.get_running_loop()
         most = self.settings.limits.queue
         engine = Engine(most, self.settings.workers, self.board, loop)
         app = Application(
-            self.settings, self.models, engine, self.meters, self.access(), self.task.folder
+            self.settings, self.models, engine, self.meters, self.access(), self.shelf
         )
-        server = server_on(self.task, app)
+        server = server_on(self.task, app, self.connections)
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         serving = asyncio.create_task(server.serve())
@@ -115,17 +124,20 @@ class Worker:
             if os.getppid() != self.task.parent:
                 stop.set()
         # 1. No new connections; those that are open are answered once more.
-        app.is_stopping = True
+        app.stop()
         self.board.own[READY] = 0
         await asyncio.sleep(FAREWELL_SECONDS)
-        # 2. What is under way.
-        until = loop.time() + self.settings.drain_seconds
-        while app.under_way and loop.time() < until:
-            await asyncio.sleep(LOOK_SECONDS / 5)
+        # 2. The socket is closed: who comes now is refused at once, and goes elsewhere.
         server.stop()
-        await serving
+        # 3. What is under way; what takes longer is refused.
+        await none_under_way(app, self.settings.drain_seconds)
+        engine.dismiss()
+        await none_under_way(app, DISMISSAL_SECONDS)
+        # Granian waits for requests whose bodies still come, too.
+        await asyncio.wait([serving], timeout=DISMISSAL_SECONDS)
         if app.tracing:
             app.tracing.close()
+        return not engine.is_in_thread
 
     def access(self) -> Access:
         """Who may ask. Raises ValueError for a file of tokens that is none."""
@@ -213,8 +225,27 @@ class Worker:
                     logs.log(f"candidate: {action}", logs.WARNING, **told)
 
 
-def server_on(task: Task, app: Application) -> Any:
-    """Granian's server on the supervisor's socket."""
+async def none_under_way(app: Application, seconds: float) -> None:
+    """Wait until every request is answered, for so many seconds at most."""
+    until = time.monotonic() + seconds
+    while app.under_way and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS / 5)
+
+
+def connections_of(settings: Settings) -> int:
+    """How many connections a worker takes: its share, or what the system grants. Raises ValueError
+    where that is none."""
+    # Who is full takes no connection, and leaves it to the others.
+    share = -(-settings.limits.connections // settings.workers)
+    connections = connections_within(share)
+    if connections < share:
+        why = f"of {share:,} connections {connections:,} can be open: raise `ulimit -n`"
+        logs.log("few files may be open", logs.WARNING, why=why)
+    return connections
+
+
+def server_on(task: Task, app: Application, connections: int) -> Any:
+    """Granian's server on the supervisor's socket, for so many connections at once."""
     from granian.constants import HTTPModes
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
@@ -237,8 +268,8 @@ def server_on(task: Task, app: Application) -> Any:
             header_read_timeout=round(1000 * limits.header_seconds), max_buffer_size=HEADER_BYTES
         ),
         websockets=False,
-        backlog=MOST_CONNECTIONS,
-        backpressure=MOST_CONNECTIONS,
+        backlog=BACKLOG,
+        backpressure=connections,
         log_enabled=False,
     )
 

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from limbeck.server.processes.board import Board
 from limbeck.server.requests.refusals import Refused
-from limbeck.server.settings import Limits
+from limbeck.server.settings import Limits, text_of
 
 FEWEST_CHARACTERS = 16  # of a token: shorter ones can be guessed
+MOST_CHARACTERS = 1000  # no header of a request holds much more
 MOST_TOKENS = 1000
 NANOSECONDS = 1_000_000_000
 
@@ -39,7 +40,7 @@ class Token:
 def read_tokens(path: Path) -> list[Token]:
     """The tokens of a file. Raises ValueError for a line that is none, by its number."""
     tokens: list[Token] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         # What follows a `#` is a remark.
         words = line.split("#")[0].split()
         if not words:
@@ -49,7 +50,19 @@ def read_tokens(path: Path) -> list[Token]:
             raise ValueError(f"{place}: `NAME TOKEN` is expected, or `NAME TOKEN admin`")
         if len(words[1]) < FEWEST_CHARACTERS:
             raise ValueError(f"{place}: a token has at least {FEWEST_CHARACTERS} characters")
-        tokens.append(Token(words[0], digest_of(words[1]), len(words) == 3))
+        # No header holds others: nobody could ever send it.
+        if not (words[1].isascii() and words[1].isprintable()):
+            raise ValueError(f"{place}: a token has letters, digits and signs of ASCII alone")
+        if len(words[1]) > MOST_CHARACTERS:
+            raise ValueError(f"{place}: a token has at most {MOST_CHARACTERS:,} characters")
+        token = Token(words[0], digest_of(words[1]), len(words) == 3)
+        # Who it is, and whether it may change models, would hang on the order of lines.
+        twin = next((each.name for each in tokens if each.digest == token.digest), None)
+        if twin is not None:
+            raise ValueError(
+                f"{place}: {token.name!r} has the token of {twin!r}: make one for each"
+            )
+        tokens.append(token)
     if not tokens:
         raise ValueError(f"{path}: no token is in this file: nobody could ask")
     if len(tokens) > MOST_TOKENS:
@@ -93,9 +106,12 @@ class Access:
             if hmac.compare_digest(token.digest, digest):
                 found = token
         if found is None or kind.lower() != "bearer":
+            why = "this token is not known here, or was revoked"
+            if kind.lower() != "bearer":
+                why = "a token is needed: send `Authorization: Bearer TOKEN`"
             raise Refused(
                 HTTPStatus.UNAUTHORIZED,
-                "a token is needed: send `Authorization: Bearer TOKEN`",
+                why,
                 (("www-authenticate", "Bearer"),),
             )
         return found

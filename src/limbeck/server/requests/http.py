@@ -32,9 +32,11 @@ DROPPED_BODY = 32 << 20
 EARLY_SECONDS = 0.01
 Header = tuple[str, str]
 # version-trace-parent-flags
-TRACE = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-# Python's `float` takes `1_0`, `inf` and the digits of every script, too.
-SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+# of which ids of zeros alone, and the version ff, are none.
+TRACE = re.compile("(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# Python's `float` takes `1_0`, `inf` and the digits of every script, too. As many decimals as any
+# language writes of a double.
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,30})?")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ class Answer:
     headers: Sequence[Header] = ()
     # What comes piece by piece, in place of a body.
     pieces: AsyncGenerator[bytes] | None = None
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body of this type is JSON; one of no type is taken for it."""
+    return content_type in ("", JSON) or content_type.endswith("+json")
+
+
+def is_long(body: bytes) -> bool:
+    """Whether what a body holds may take so long that no work over it belongs into the event loop:
+    a text of a megabyte takes seconds, whatever the model."""
+    return len(body) > SMALL_BODY
 
 
 def json_answer(value: Any, status: int = HTTPStatus.OK, headers: Sequence[Header] = ()) -> Answer:
@@ -94,6 +107,8 @@ class Request:
         # What is found out on the way: who asks, the names in the address, and what answers.
         self.token: Token | None = None
         self.names: dict[str, str] = {}
+        # Of a stream: the status that it would have, had the first byte waited for the last.
+        self.ended: int | None = None
         self.model = self.version = ""
 
     def header(self, name: str) -> str:
@@ -121,17 +136,13 @@ class Request:
         """
         if "x-request-timeout" not in self.headers:
             return None
-        # Without those that are no ASCII.
-        values: list[str] = self.headers.get_all("x-request-timeout")
-        # Of two that differ one would be ignored.
-        if len(values) > 1:
-            raise bad_request("X-Request-Timeout: it is there twice. Send one")
         # One that is there and empty was meant to say something.
-        asked = "".join(values)
+        asked = self.header("x-request-timeout")
         seconds = float(asked) if SECONDS.fullmatch(asked) else 0.0
         if not seconds:
             raise bad_request(
-                f"X-Request-Timeout: seconds above 0 are expected, such as 2.5, not {asked[:40]}"
+                "X-Request-Timeout: seconds above 0 are expected, in digits such as 2.5 or 30, "
+                f"not {asked[:40]!r}"
             )
         return min(seconds, self.limits.longest_timeout_seconds)
 
@@ -169,7 +180,8 @@ class Request:
         length = int(told) if told.isdecimal() else None
         most = self.limits.body_bytes
         if length is not None and length > most:
-            if length <= DROPPED_BODY:
+            # Who asks first whether to send it has sent nothing yet.
+            if length <= DROPPED_BODY and not self.header("expect"):
                 await self.drop_body()
             raise too_large(f"a body of {length:,} bytes: at most {most:,} are read")
         left = None if until is None else max(0.0, until - time.monotonic())
@@ -183,13 +195,14 @@ class Request:
     def too_slow(self, until: float | None) -> Refused:
         """408: the body was not there in time."""
         why = (
-            f"{self.limits.body_seconds:g} s are waited for it, and a second more for each "
-            f"{self.limits.body_rate:,.0f} bytes; less where others need the room"
+            f"the body came too slowly: {self.limits.body_seconds:g} s are waited for it, and a "
+            f"second more for each {self.limits.body_rate:,.0f} bytes; less where others need the "
+            "room"
         )
         # The loop's clock has whole milliseconds: its timers are a little early.
         if until is not None and time.monotonic() >= until - EARLY_SECONDS:
-            why = "it was not there when the time of X-Request-Timeout was up"
-        return Refused(HTTPStatus.REQUEST_TIMEOUT, f"the body came too slowly: {why}")
+            why = "the time of X-Request-Timeout was up before the body was there. Give it more"
+        return Refused(HTTPStatus.REQUEST_TIMEOUT, why)
 
     async def small_body(self, left: float | None) -> bytes:
         """A body that is taken in one piece. left: seconds, by its sender. Raises TimeoutError, and
@@ -211,6 +224,13 @@ class Request:
             raise cut_short() from None
         finally:
             late.cancel()
+
+    async def drop_large_body(self) -> None:
+        """Read a body that is not small, and keep nothing of it. What a small one is of lies with
+        the parser already, which drops it by itself and goes on with the next request."""
+        told = self.header("content-length")
+        if not told.isdecimal() or int(told) > SMALL_BODY:
+            await self.drop_body()
 
     async def drop_body(self) -> None:
         """Read a body and keep nothing of it: who is still sending when the connection is closed
@@ -244,11 +264,19 @@ class Request:
                 # As much time more as a sender of the least speed needs for what has come.
                 patience.reschedule(min(until + len(content) / self.limits.body_rate, last))
         self.bodies.is_whole(self.held)
-        # Granian ends every body by an empty piece, and gives one more for what breaks off: a
-        # connection that is closed, or a chunk that is none.
-        if empty > 1 or (length is not None and len(content) != length):
+        # Granian ends every body by an empty piece, and gives one more for what breaks off (a
+        # connection that is closed, a chunk that is none) and for trailers alike.
+        is_odd = empty > 1 and not self.may_have_trailers
+        if is_odd or (length is not None and len(content) != length):
             raise cut_short()
         return bytes(content)
+
+    @property
+    def may_have_trailers(self) -> bool:
+        """Whether fields may follow the last chunk of the body, which are not read (RFC 9112,
+        7.1.2)."""
+        # Of half an object of JSON its reader sees that it is half; of a text nobody does.
+        return "trailer" in self.headers and is_json(self.content_type)
 
     def release(self) -> None:
         """Let go of its body: it was answered."""
@@ -257,7 +285,12 @@ class Request:
 
     async def answer(self, answer: Answer, *, is_last: bool) -> None:
         """Send the answer; `is_last`: and close the connection."""
-        headers = [("content-type", answer.content_type), ("x-request-id", self.id)]
+        headers = [
+            ("content-type", answer.content_type),
+            # A browser takes it for what it is called, and for nothing else.
+            ("x-content-type-options", "nosniff"),
+            ("x-request-id", self.id),
+        ]
         headers += answer.headers
         if is_last:
             # The next request comes by a connection of whoever listens then.
@@ -282,5 +315,9 @@ class Request:
 
 
 def cut_short() -> Refused:
-    """400: the connection, or the encoding of a body, ended before the body did."""
-    return bad_request("the body was cut short: it ended before its headers or chunks say")
+    """400: the connection, or the encoding of a body, ended before the body did; or trailers came,
+    which granian does not tell from that."""
+    return bad_request(
+        "the body was cut short: it ended before its headers or chunks say, or a chunk is none. "
+        "Trailers are taken after JSON alone, and where a header `Trailer` names them"
+    )

@@ -21,6 +21,13 @@ class Refused(Exception):
         self.headers = headers
 
 
+class NothingThere(Refused):
+    """404: the address is none."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+
+
 class ClientGone(Exception):
     """Who asked has closed the connection before the answer was there."""
 
@@ -47,3 +54,11 @@ def too_late() -> Refused:
     why = "no answer in the time that the request may take, and its work was dropped. A header "
     why += "X-Request-Timeout asks for more seconds"
     return Refused(HTTPStatus.GATEWAY_TIMEOUT, why)
+
+
+def is_stopping() -> Refused:
+    """503: the server stops before it could have answered."""
+    why = (
+        "the server stops, and this took longer than it waits for requests under way. Send it again"
+    )
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, why, (("retry-after", "1"),))

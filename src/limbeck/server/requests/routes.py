@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from limbeck.server.requests.http import Answer
-from limbeck.server.requests.refusals import Refused
+from limbeck.server.requests.refusals import NothingThere, Refused
 
 Handler = Callable[[Any], Awaitable[Any]]
 # Those that need no token: what a probe asks, and pages that hold no data.
@@ -89,7 +89,7 @@ class Routes:
                     break
             else:
                 return "/".join(pattern), methods, names
-        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        raise NothingThere
 
 
 def allowed_of(methods: Iterable[str]) -> list[str]:

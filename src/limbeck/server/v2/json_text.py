@@ -19,14 +19,20 @@ def read_object(text: memoryview) -> dict[str, Any]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"the request is no JSON: {error}{_cure(bytes(text))}") from None
+        raise InvalidRequest(_why(bytes(text), error)) from None
     if not isinstance(value, dict):
         raise InvalidRequest('the request is no object of JSON: send {"inputs": [...]}')
     return value
 
 
-def _cure(text: bytes) -> str:
-    """What is to be said where Python's own `json` wrote what is no JSON."""
-    # The parser names the place, and not what is wrong there.
+def _why(text: bytes, error: ValueError) -> str:
+    """What is wrong with a text that is no JSON, in a sentence. error: the parser's."""
+    # The parser says the same of every byte that is no UTF-8, whatever its place.
+    try:
+        text.decode()
+    except UnicodeDecodeError as found:
+        return f"the request is not UTF-8: {found.reason} at byte {found.start:,}"
+    # Where Python's own `json` wrote it, the parser names the place, and not what is wrong there.
     is_python = any(word in text for word in (b"NaN", b"Infinity"))
-    return ". NaN and Infinity are no JSON: send numbers" if is_python else ""
+    cure = ". NaN and Infinity are no JSON: send numbers" if is_python else ""
+    return f"the request is no JSON: {error}{cure}"

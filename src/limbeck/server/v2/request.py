@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from limbeck.core.wording import suggest
 from limbeck.server.v2.errors import InvalidRequest, shown, too_large
 from limbeck.server.v2.json_text import read_object
 from limbeck.server.v2.limits import Limits
@@ -14,6 +15,12 @@ MOST_TENSORS = 32
 # Characters of a name, and of an id, which comes back.
 MOST_CHARACTERS = 256
 HEADER = "Inference-Header-Content-Length"
+# The keys of the protocol's objects. Extensions have their place in `parameters`, so that any other
+# key is a mistake; KServe's own client adds the model's name, which stands in the address too.
+REQUEST_KEYS = ("id", "parameters", "inputs", "outputs")
+FURTHER_KEYS = ("model_name", "model_version")
+INPUT_KEYS = ("name", "shape", "datatype", "parameters", "data")
+OUTPUT_KEYS = ("name", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +94,14 @@ def parse(
         raise too_large(f"a body of {len(view):,} bytes: at most {limits.body_bytes:,} are read")
     if header_length == 0:
         return raw_request(bytes(view), limits)
+    if header_length is None and not view:
+        raise InvalidRequest('the body is empty: send {"inputs": [...]}')
     size = len(view) if header_length is None else header_length
     if not 0 < size <= len(view):
         raise InvalidRequest(f"{HEADER}: {size:,}, and the body has {len(view):,} bytes")
     # 2. The JSON, and the tensors of it and behind it.
     content = read_object(view[:size])
+    check_keys(content, REQUEST_KEYS, "request", FURTHER_KEYS)
     parameters = parameters_of(content, "request")
     is_binary = flag(parameters, "binary_data_output", False, "request")
     return InferRequest(
@@ -112,6 +122,18 @@ def raw_request(content: bytes, limits: Limits) -> InferRequest:
     if not content:
         raise InvalidRequest(f"the body is empty. With {HEADER}: 0 it is the input itself")
     return InferRequest({}, limits.text_characters, is_binary=True, raw=content)
+
+
+def check_keys(
+    part: Mapping[str, Any], known: tuple[str, ...], where: str, further: tuple[str, ...] = ()
+) -> None:
+    """Raise InvalidRequest for a key that would be left unread: `outputs`, misspelt, would be
+    answered with all outputs. further: keys that may be there and say nothing new."""
+    for key, value in part.items():
+        # Clients that write every field of theirs write null for those that they leave out.
+        if key not in known and key not in further and value is not None:
+            hint = suggest(key[:MOST_CHARACTERS], known)
+            raise InvalidRequest(f"{where}: there is no key {shown(key)}. {hint}")
 
 
 def id_of(content: Mapping[str, Any]) -> str | None:
@@ -135,6 +157,7 @@ def inputs_of(
     for place, part in enumerate(parts):
         name = name_of(part, f"inputs[{place}]")
         where = f"inputs[{place}] ({shown(name)})"
+        check_keys(part, INPUT_KEYS, where)
         if name in inputs:
             raise InvalidRequest(f"{where}: another input has this name already")
         # A view, of which the bytes are not copied.
@@ -199,6 +222,7 @@ def outputs_of(content: Mapping[str, Any], is_binary: bool) -> list[RequestedOut
     for place, part in enumerate(objects_of(content, "outputs")):
         where = f"outputs[{place}]"
         name = name_of(part, where)
+        check_keys(part, OUTPUT_KEYS, where)
         if any(name == other.name for other in outputs):
             raise InvalidRequest(f"{where}: {shown(name)} is asked for twice")
         parameters = parameters_of(part, where)

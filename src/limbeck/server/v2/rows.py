@@ -4,14 +4,13 @@ of its graph.
 No text of a request is ever taken for a path: images are bytes, or base64 in JSON.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from limbeck.core.wording import suggest
+from limbeck.server.requests.base64_text import bytes_of
 from limbeck.server.v2.errors import InvalidRequest, shown, too_large
 from limbeck.server.v2.interface import ANY, TENSORS, InputSet, Interface, TensorSpec, Tokens
 from limbeck.server.v2.request import InferRequest
@@ -112,13 +111,16 @@ def rows_of(request: InferRequest, interface: Interface) -> Iterator[Row]:
 
 
 def check_length(row: Row, place: int, most: int) -> None:
-    """Raise InvalidRequest for a row with a longer text, or a longer sentence, than is read."""
+    """Raise InvalidRequest for a row with a longer text, or a longer sentence, than is read, and
+    for a NUL character in it."""
     sentence = " ".join(row.get("words", ()))
     for text in (row.get("text", ""), row.get("text_b", ""), sentence):
         if len(text) > most:
             raise too_large(
                 f"row {place}: a text of {len(text):,} characters: at most {most:,} are read"
             )
+        if "\0" in text:
+            raise InvalidRequest(f"row {place}: a NUL character is in the text. Remove it")
 
 
 def tensors_of(request: InferRequest, interface: Interface) -> dict[str, np.ndarray] | None:
@@ -207,14 +209,11 @@ def read_images(inputs: Inputs) -> list[Any]:
 def _image(value: str | bytes, where: str) -> bytes:
     if isinstance(value, bytes):
         return value
-    # What a browser calls a data URL has its type before a comma.
-    content = value.partition(",")[2] if value.startswith("data:") else value
     try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError):
+        return bytes_of(value)
+    except ValueError as error:
         raise InvalidRequest(
-            f"{where}: base64 of an image file is expected in JSON; as they are, its bytes go into "
-            "a binary tensor"
+            f"{where}: {error}. As they are, the bytes of an image go into a binary tensor"
         ) from None
 
 

@@ -62,6 +62,8 @@ function tell(id, error) {
   if (!(error instanceof Refused)) throw error;
   const status = error.status ? ` (status ${error.status})` : "";
   show(id, `${error.message}${status}`);
+  // It may have been revoked: another one is asked for.
+  if (error.status === 401) byId("token-form")?.removeAttribute("hidden");
 }
 
 // Begin at once, or when the token was given.

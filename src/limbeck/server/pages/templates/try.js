@@ -55,6 +55,7 @@ function showModel(found) {
   show("images").hidden = !readsImages;
   show("keys").hidden = readsImages;
   show("second").hidden = !model.reads_pairs;
+  byId("one-will-do").hidden = model.needs_pair;
   for (const id of ["refused", "answer", "request"]) byId(id).hidden = true;
   show("trying");
 }
@@ -64,7 +65,7 @@ function choose() {
     ? decodeURIComponent(location.pathname.slice(root.pathname.length)).replace(/^models\//, "")
     : document.body.dataset.model;
   const wanted = models.find((each) => each.model === name);
-  if (name && !wanted) throw new Refused("no model of this name is served", 404);
+  if (name && !wanted && name === document.body.dataset.model) throw new Refused("no model of this name is served", 404);
   if (wanted) showModel(wanted);
   else if (models.length === 1) showModel(models[0]);
   else showList();
@@ -82,6 +83,7 @@ function requestOf() {
   }
   const row = { text: byId("text").value };
   if (!row.text.trim()) throw new Refused("Write a text first.", 0);
+  if (model.needs_pair && !byId("text-b").value.trim()) throw new Refused("Write the second text, too.", 0);
   if (model.reads_pairs && byId("text-b").value.trim()) row.text_b = byId("text-b").value;
   const body = JSON.stringify(row);
   return { path, body, kind: "application/json", lines: linesOf(path, "application/json", body, "") };
@@ -243,6 +245,7 @@ function drawnAnswer(answer, text) {
   if (answer.similarity !== undefined)
     return [[`Cosine ${asNumber(answer.similarity)}`], [scale(answer.similarity, [-1, 1]), ...answer.embeddings.map(vector)]];
   if (answer.embedding !== undefined) return [["A vector"], [vector(answer.embedding)]];
+  if (answer.num_tokens !== undefined) return [[answer.text], [element("p", { class: "note" }, `${answer.num_tokens} tokens, ended by ${answer.finish}`)]];
   if (answer.tokens !== undefined) {
     const pairs = answer.tokens.map((each, i) => [each, answer.probabilities[i]]);
     return [[answer.tokens.join(", ")], bars(pairs, new Set())];
