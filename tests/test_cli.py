@@ -466,11 +466,17 @@ def test_an_extra_that_is_incomplete_is_named(monkeypatch: pytest.MonkeyPatch) -
             "numpy; extra == 'train'",
             "no-such-package>=2 ; extra == 'search'",
             "no-such-package>=2 ; extra == 'dev'",
+            # A condition is no package, and one that this system does not meet asks for none.
+            "no-such-package>=1; (sys_platform != 'elsewhere') and extra == 'serve'",
+            f"no-such-package>=1; (sys_platform != '{sys.platform}') and extra == 'tune'",
+            "numpy>=1; extra == 'tune'",
         ],
     )
     assert [line.split(maxsplit=1)[1] for line in doctor.extras()] == [
         "train: complete",
         'search: without no-such-package: pip install "limbeck[search]"',
+        'serve: without no-such-package: pip install "limbeck[serve]"',
+        "tune: complete",
     ]
 
 

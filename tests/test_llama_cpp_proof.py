@@ -13,7 +13,7 @@ import torch  # noqa: F401  (the toys are transformers')
 from limbeck.artifact.gguf import reference, writing
 from limbeck.artifact.gguf.file import read
 from limbeck.artifact.llama_cpp import process, proof
-from limbeck.artifact.llama_cpp.proof import Proof, first_difference
+from limbeck.artifact.model_process.proof import Proof, first_difference
 
 GOOD = Proof(
     tokens=1000,
@@ -41,6 +41,8 @@ def test_what_last_bits_do_is_allowed_twice_and_no_more() -> None:
 
 class Stub:
     """Answers as llama.cpp would, from the reference, off by so much."""
+
+    program = "llama.cpp"
 
     def __init__(self, decoder: reference.Decoder, off: float) -> None:
         self.decoder = decoder

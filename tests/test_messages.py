@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from limbeck.sources import Row
 from limbeck.sources.csv import Csv
 from limbeck.sources.jsonl import Jsonl
 from limbeck.sources.parquet import Parquet
@@ -14,10 +15,15 @@ from limbeck.sources.parquet import Parquet
 ASKED, ANSWERED = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 
 
+def bare(rows: list[Row]) -> list[Row]:
+    """Rows without where they stand."""
+    return [{key: value for key, value in row.items() if key != "place"} for row in rows]
+
+
 def of_jsonl(folder: Path, *records: Any, **keys: Any) -> list[dict[str, Any]]:
     path = folder / "train.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in records))
-    return Jsonl(str(path), **keys).read()["train"]
+    return bare(Jsonl(str(path), **keys).read()["train"])
 
 
 @pytest.mark.parametrize(
@@ -53,13 +59,13 @@ def test_tables_hold_dialogues_too(tmp_path: Path) -> None:
         writer.writerow(["messages"])
         writer.writerow([json.dumps([ASKED, ANSWERED])])
         writer.writerow([str([ASKED, ANSWERED])])
-    assert Csv(str(path)).read()["train"] == 2 * [{"messages": [ASKED, ANSWERED]}]
+    assert bare(Csv(str(path)).read()["train"]) == 2 * [{"messages": [ASKED, ANSWERED]}]
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     table = pyarrow.table({"messages": [[ASKED, ANSWERED]]})
     parquet.write_table(table, tmp_path / "train.parquet")
-    assert Parquet(str(tmp_path / "train.parquet")).read()["train"] == [
+    assert bare(Parquet(str(tmp_path / "train.parquet")).read()["train"]) == [
         {"messages": [ASKED, ANSWERED]}
     ]
 
@@ -111,4 +117,5 @@ def test_a_bad_dialogue_is_told_by_file_line_and_message(
 def test_unlabelled_rows_need_no_answer(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(json.dumps({"messages": [ASKED, ANSWERED]}) + "\n")
     (tmp_path / "unlabelled.jsonl").write_text(json.dumps({"messages": [ASKED]}) + "\n")
-    assert Jsonl(str(tmp_path)).read()["unlabelled"] == [{"messages": [ASKED]}]
+    (row,) = Jsonl(str(tmp_path)).read()["unlabelled"]
+    assert row == {"messages": [ASKED], "place": f"{tmp_path / 'unlabelled.jsonl'}:1"}

@@ -42,6 +42,25 @@ def test_a_line_for_every_row(
     assert "special token [SEP]" in others[-1]["error"]
 
 
+def test_a_row_may_hold_a_conversation(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [{"role": "user", "content": "Ada"}]
+    wrong = [{"id": 2, "messages": "Ada"}, {"id": 3, "messages": []}, {"messages": ["Ada"]}]
+    rows = tmp_path / "rows.jsonl"
+    content = [{"id": 1, "messages": said}, *wrong]
+    rows.write_text("".join(f"{json.dumps(row)}\n" for row in content))
+    assert call("predict", folder, rows, "--generate", "max_tokens=3") == 0
+    first, *others = lines_of(capsys)
+    assert first["id"] == 1 and first["num_tokens"] == 3
+    assert all("a list of objects" in each["error"] for each in others)
+    # Of a column that is named the other comes back.
+    rows.write_text(json.dumps({"messages": said, "asked": "Ada"}) + "\n")
+    assert call("predict", folder, rows, "--text", "asked", "--generate", "max_tokens=3") == 0
+    (named,) = lines_of(capsys)
+    assert named["text"] == first["text"] and named["messages"] == said
+
+
 def test_drawn_answers_repeat_with_their_seed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,3 +113,54 @@ def test_options_that_are_none_are_told(
     folder: Path, option: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in mistake(capsys, "predict", folder, "--generate", option)
+
+
+@pytest.mark.services
+def test_a_server_answers_rows_as_predict_does(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("granian")
+    from server.served import serving
+
+    from limbeck.server.client import Remote
+
+    # A text is what a user says.
+    said = {"messages": [{"role": "user", "content": "York"}]}
+    rows: list[dict] = [{"text": "Ada lives"}, said]
+    file = tmp_path / "rows.txt"
+    file.write_text("Ada lives\nYork\n")
+    out = tmp_path / "out.jsonl"
+    assert call("predict", folder, file, "--out", out) == 0
+    local = [json.loads(line) for line in out.read_text().splitlines()]
+    keys = ("text", "finish", "num_tokens")
+    expected = [{key: line[key] for key in keys} for line in local]
+    with serving(tmp_path / "served", f"chat={folder}") as served:
+        told = served.ask("GET", "/predict/chat").json
+        assert told["answers"] == list(keys) and told["labels"] == []
+        one = served.ask("POST", "/predict/chat", rows[0]).json
+        assert {key: one[key] for key in keys} == expected[0] and one["model"] == "chat"
+        alone = served.ask("POST", "/predict", "Ada lives", content_type="text/plain").json
+        assert alone == one
+        assert served.ask("POST", "/predict", rows).json["answers"] == expected
+        for row, part in (
+            ({"messages": []}, "'messages'"),
+            ({"messages": ["a"]}, "'messages'"),
+            (rows[0] | rows[1], "send one of the two"),
+            ({"words": ["a"]}, "'words'"),
+            ({"text": " "}, "empty"),
+        ):
+            refused = served.ask("POST", "/predict", row)
+            assert refused.status == 400 and part in refused.json["error"]
+        document = served.ask("GET", "/openapi.json").json
+        answer = document["components"]["schemas"]["Answer-chat"]
+        assert answer["required"] == list(keys)
+        remote = Remote(f"http://127.0.0.1:{served.port}/predict/chat")
+        assert remote.keys == list(keys)
+        remote.close()
+        # By a server as here.
+        table = tmp_path / "rows.jsonl"
+        table.write_text(json.dumps(said) + "\n")
+        url = f"http://127.0.0.1:{served.port}/predict/chat"
+        assert call("predict", "--url", url, table, "--out", out) == 0
+        (line,) = [json.loads(line) for line in out.read_text().splitlines()]
+        assert {key: line[key] for key in keys} == expected[1]
+        for option in (("--generate", "max_tokens=3"), ("--runtime", "openvino")):
+            assert call("predict", "--url", url, table, *option) == 2

@@ -779,6 +779,8 @@ def test_every_default_is_written_out() -> None:
         "cache": "float16",
         "top_k": None,
         "losses": {"kl": {}},
+        "sequence_level": None,
+        "on_policy": None,
     }
     assert written["export"] == ["onnx"]
 

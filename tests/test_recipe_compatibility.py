@@ -257,6 +257,8 @@ def test_check_components_asks_the_registry_for_every_component(
         ("exporters", "openvino"),
         ("losses", "kl"),  # whether it reads what this task's model says
         ("roundings", "nearest", {}),  # whether it can act while training
+        ("exporters", "onnx"),  # whether they write this task
+        ("exporters", "openvino"),
     ]
 
 

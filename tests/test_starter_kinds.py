@@ -182,11 +182,62 @@ def test_a_chat_with_a_label_beside_it(tmp_path: Path) -> None:
     assert row == {"text": f"{text(1)}\nwell, so be it", "label": "a"}
 
 
-def test_free_answers_of_a_chat_are_told(tmp_path: Path) -> None:
-    rows = [{"messages": messages(n, f"the answer to it is {n}")} for n in range(40)]
+def shown(turns: list[dict[str, str]], by: str, said: str) -> list[dict[str, str]]:
+    return [{by: turn["role"], said: turn["content"]} for turn in turns]
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        (lambda turns: {"messages": turns}, {"messages": "messages"}),
+        (
+            lambda turns: {"id": 1, "conversations": shown(turns, "from", "value")},
+            {"messages": "conversations", "id": "none"},
+        ),
+        (
+            lambda turns: {"conversation_id": "ab", "turns": shown(turns, "role", "text")},
+            {"messages": "turns"},
+        ),
+        (
+            lambda turns: {"prompt": turns[-2]["content"], "response": turns[-1]["content"]},
+            {"prompt": "prompt", "response": "response"},
+        ),
+        (
+            lambda turns: {"instruction": turns[-2]["content"], "output": turns[-1]["content"]},
+            {"prompt": "instruction", "response": "output"},
+        ),
+    ],
+)
+def test_free_answers_of_a_chat_are_for_text_generation(
+    row: Any, options: dict[str, str], tmp_path: Path
+) -> None:
+    rows = [row(messages(n, f"the answer to it is {n}")) for n in range(40)]
     put(tmp_path, {"train.jsonl": lines(rows)})
-    with pytest.raises(ValueError, match="No task of this version writes texts"):
-        starter.look(tmp_path)
+    guess = starter.look(tmp_path)
+    assert (guess.task, guess.options) == ("text-generation", options)
+    assert any("is learned" in reason for reason in guess.reasons)
+    (first, *_) = read("jsonl", guess.path, **options)["train"]
+    assert first["messages"][-1] == {"role": "assistant", "content": "the answer to it is 0"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        # A question finds its answer: a search.
+        lambda n: {"question": f"what is {n} of them?", "answer": f"they are {n} of many things"},
+        # What is asked is said of a text beside it, which a dialogue would not hold.
+        lambda n: {"prompt": f"how many? {n}", "context": "a b c d e f " * 9, "response": f"{n} of a long list"},
+        # A class.
+        lambda n: {"prompt": f"what is {n} of them?", "response": "ab"[n % 2]},
+    ],
+)  # fmt: skip
+def test_columns_that_are_no_dialogue(row: Any, tmp_path: Path) -> None:
+    put(tmp_path, {"train.jsonl": lines([row(n) for n in range(40)])})
+    try:
+        guess = starter.look(tmp_path)
+    except ValueError:
+        return
+    assert guess.task != "text-generation"
 
 
 def lines(rows: Sequence[Any]) -> str:

@@ -837,6 +837,12 @@ def test_every_rule_is_tested() -> None:
     assert {rule.__name__ for rule, _, _ in BAD} == {rule.__name__ for rule in RULES}
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Two of one name in two folders pass or fail by the order in which pytest collects them."""
+    files = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, number in files.items() if number > 1] == []
+
+
 def test_only_code_lines_count() -> None:
     text = '"""Module\n\ndocstring."""\n\n# comment\ndef f():\n    """Docstring."""\n    # comment\n\n    return """a\n\n  b"""\n'
     source = Source("a.py", text)

@@ -36,6 +36,15 @@ HOSTS = "tests/server/test_hosts.py"
 METERS = "tests/server/test_meters.py"
 SHELF = "tests/server/test_plans.py"
 SITE = "tests/server/test_site.py"
+GENERATION = "tests/test_generation.py"
+DECODER = "tests/oracles/test_decoder_graph.py"
+TEMPLATES = "tests/test_chat_template.py"
+TEXTS = "tests/oracles/test_generated_texts.py"
+WRITTEN = "tests/oracles/test_written_answers.py"
+GROUPS = "tests/oracles/test_group_codes.py"
+PACKED = "tests/oracles/test_packed_logits.py"
+GGUF = "tests/oracles/test_gguf.py"
+EVERY_STEP = "tests/oracles/test_range_every_step.py"
 
 
 class Mutation(NamedTuple):
@@ -76,6 +85,36 @@ MUTATIONS = [
     Mutation("the largest for the mean", "quantization/ranges/moving_average.py", "ordered.mean(0)", "ordered[-1]", RANGES),
     Mutation("n not counted", "quantization/modules/fake.py", "1 / math.sqrt(count * grid.high)", "1.0", "tests/oracles/test_learned_ranges.py"),
     Mutation("gradient outside the grid", "quantization/modules/fake.py", "to_x = passed(gradient, levels, ctx.grid)", "to_x = gradient", "tests/oracles/test_affine.py tests/oracles/test_learned_ranges.py"),
+    # Text, and how it is written.
+    Mutation("the mass of all for that of the others", "distillation/packed_logits.py", "without = logits.scatter(-1, labels, -torch.inf)", "without = logits", PACKED),
+    Mutation("codes of one sign", "distillation/packed_logits.py", "np.where(signed < 0, -2 * signed - 1, 2 * signed)", "np.where(signed < 0, -2 * signed, 2 * signed)", PACKED),
+    Mutation("a step without its width", "distillation/packed_logits.py", "math.sqrt(12 / len(spread))", "math.sqrt(12)", PACKED),
+    Mutation("a tied table twice", "quantization/group_codes.py", "if holder in holders:", "if False:", GROUPS),
+    Mutation("outputs for inputs", "quantization/group_codes.py", "codes = codes.t()", "pass", GROUPS),
+    Mutation("scales of the last step", "quantization/progressive.py", "elif step > first:", "elif False:", EVERY_STEP),
+    Mutation("signs of the first step", "quantization/modules/fake.py", "self.sign.copy_(signs(values, self.grid))\n            values = values * self.sign.unsqueeze(1)\n        low", "values = values * self.sign.unsqueeze(1)\n        low", EVERY_STEP),
+    Mutation("afterwards by a range that trains along", "pipeline/arms.py", "range_class.learned or range_class.each_step", "range_class.learned", EVERY_STEP),
+    Mutation("longer than the model reads", "artifact/generation/answering.py", "most = min(room, asked.max_tokens or room)", "most = asked.max_tokens or room", GENERATION),
+    Mutation("what was held back is lost", "artifact/generation/answering.py", 'yield Piece(stop.add(stream.finish()) + stop.finish(), token, "stop")', 'yield Piece("", token, "stop")', GENERATION),
+    Mutation("a penalty that rewards", "artifact/generation/sampling.py", "of_known / penalty, of_known * penalty", "of_known * penalty, of_known / penalty", GENERATION),
+    Mutation("one token more than top-k", "artifact/generation/sampling.py", "np.partition(scores, -sampling.top_k)[-sampling.top_k]", "np.partition(scores, -sampling.top_k - 1)[-sampling.top_k - 1]", GENERATION),
+    Mutation("half a character shown", "artifact/generation/text_stream.py", "if text.endswith(REPLACEMENT):", "if False:", GENERATION),
+    Mutation("an id from the end", "artifact/generation/onnx_decoder.py", "ids.min() < 0 or ids.max() >= self.vocabulary", "ids.max() >= self.vocabulary", DECODER),
+    Mutation("a token beyond the cache", "artifact/generation/onnx_decoder.py", "if total > cache.capacity or", "if total > cache.capacity + 1 or", DECODER),
+    Mutation("a file's type by its other half", "artifact/gguf/writing.py", "FILE_TYPES = {4: 2, 8: 7}", "FILE_TYPES = {4: 7, 8: 2}", GGUF),
+    Mutation("rows not permuted", "artifact/gguf/writing.py", "rows = decoders.permuted_rows(name, blocks.pack(weight), sizes)", "rows = blocks.pack(weight)", GGUF),
+    Mutation("an answer without its end", "tasks/chat/template.py", "end = len(through)", "end = len(through) - 1", TEMPLATES),
+    Mutation("the first answer for all", "tasks/chat/template.py", "start = spans[-1][1]", "start = 0", TEMPLATES),
+    Mutation("blanks learned", "tasks/chat/template.py", "bare_end if bare_end > after_content else end", "end", TEMPLATES),
+    Mutation("F without its 2", "evaluation/generated/texts.py", "2 * common / total", "common / total", TEXTS),
+    Mutation("n-grams across answers", "evaluation/generated/texts.py", "for i in range(len(words) - length + 1)]", "for i in range(len(words) - length)]", TEXTS),
+    Mutation("repeated n-grams are new", "evaluation/generated/texts.py", "found.append(1 - share_new)", "found.append(share_new)", TEXTS),
+    Mutation("all alike is certain", "evaluation/generated/figures.py", "fall=mean,", "fall=0.0,", WRITTEN),
+    Mutation("a longer answer is the same", "evaluation/generated/figures.py", "return None if len(answer) == len(other) else shorter", "return None", WRITTEN),
+    Mutation("always the last answer", "tasks/inputs/questions.py", "answers[number % len(answers)]", "answers[-1]", WRITTEN),
+    Mutation("one question many times", "tasks/inputs/questions.py", "or ids in known", "", WRITTEN),
+    Mutation("half an answer taken up", "pipeline/judging/written.py", 'if line.endswith("\\n"):', "if True:", WRITTEN),
+    Mutation("a length is an end", "artifact/generation/greedy.py", 'ended = piece.finish == "stop"', "ended = piece.finish is not None", WRITTEN),
     # The loop.
     Mutation("warm-up twice as long", "training/loop.py", "(progress + 1e-3) / warmup", "(progress + 1e-3) / (2 * warmup)", LOOP),
     Mutation("the rate does not fall to 0", "training/loop.py", "falling = (1 - progress) /", "falling = (1.1 - progress) /", LOOP),
@@ -132,7 +171,10 @@ MUTATIONS = [
     Mutation("the request's form before the output's", "server/v2/request.py", "outputs.append(RequestedOutput(name, binary, num_classes))", "outputs.append(RequestedOutput(name, is_binary, num_classes))", PROTOCOL),
     Mutation("as many rows as there are", "server/v2/request.py", "if shape[0] > limits.rows:", "if shape[0] > limits.rows + 1:", PROTOCOL),
     Mutation("tensors in another order", "server/v2/response.py", "buffers.append(content)", "buffers.insert(0, content)", PROTOCOL),
-    Mutation("a text is a path", "server/v2/rows.py", "return base64.b64decode(content, validate=True)", "return content", SERVED),
+    Mutation("special tokens in two halves", "artifact/generation/text_model.py", "if extra:", "if False:", "tests/test_template_writes_specials.py"),
+    Mutation("long work in the event loop", "server/engine.py", "if job.is_long or self.step", "if self.step", "tests/server/test_engine.py"),
+    Mutation("a JPEG of any number of scans", "sources/_images.py", "if num_scans > MOST_SCANS:", "if False:", "tests/server/test_large_inputs.py"),
+    Mutation("a text is a path", "server/requests/base64_text.py", "return base64.b64decode(content, validate=True)", "return content", SERVED),
     Mutation("any token", "server/v2/rows.py", "ids.min() < 0 or ids.max() >= tokens.num_ids", "ids.min() < 0", SERVED),
     Mutation("as many tokens as there are", "server/v2/rows.py", "if ids.shape[1] > tokens.most:", "if False:", SERVED),
     Mutation("an empty word in the middle", "server/v2/rows.py", "while sentence and not sentence[-1]:", "while '' in sentence:", SERVED),

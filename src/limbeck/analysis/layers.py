@@ -77,7 +77,7 @@ def measure(
     """
     plain = without_quantizers(plain)
     layers = modules_of(quantized, Quantized)
-    products = modules_of(quantized, Products)
+    products = quantized_products(quantized)
     batches = signal_batches(layers, task, encoded)
 
     # 1. One pass of both models over the rows, for the signals.
@@ -139,6 +139,13 @@ def signal_batches(
     count = min(ROWS, len(encoded))
     parts = in_order([1] * count, width)
     return [batch_of(encoded, part, task.padding) for part in parts]
+
+
+def quantized_products(model: nn.Module) -> dict[str, Products]:
+    """The products of attention whose factors are integers, by name. Others only round what a cache
+    keeps, which no table here is about."""
+    found = modules_of(model, Products)
+    return {name: each for name, each in found.items() if isinstance(each.query, FakeQuantizer)}
 
 
 def statistics_for(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from limbeck.models.running import call, capture
 from limbeck.quantization.modules.fake import FakeQuantizer
+from limbeck.quantization.modules.kv_cache import KeptInInt8
 from limbeck.quantization.modules.swap import QuantizedOutput
 from limbeck.tasks import Batch
 
@@ -25,8 +26,9 @@ def modules_of(model: nn.Module, kind: type[Kind]) -> dict[str, Kind]:
 def without_quantizers(model: nn.Module) -> nn.Module:
     """The model with its quantizers turned off, in place: the same weights in float."""
     # A quantizer that is not calibrated passes everything through.
-    for quantizer in modules_of(model, FakeQuantizer).values():
-        quantizer.calibrated.fill_(False)
+    for module in model.modules():
+        if isinstance(module, FakeQuantizer | KeptInInt8):
+            module.calibrated.fill_(False)
     return model
 
 

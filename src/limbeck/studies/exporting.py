@@ -17,7 +17,7 @@ from limbeck.core.cache import entries
 from limbeck.core.cache.store import Store
 from limbeck.core.contract import require_argument
 from limbeck.core.files import write_bytes
-from limbeck.exporters.requirements import require_exporters
+from limbeck.exporters.requirements import require_exporters, why_other_kv_cache, why_other_task
 from limbeck.models.user_model import Own, wrapped
 from limbeck.pipeline.arm import run_arm
 from limbeck.pipeline.context import RunContext
@@ -63,8 +63,8 @@ def export(
 
     Args:
         run: the folder of the run, or of the artifact in it.
-        exporters: what the recipe's `export` may name: `onnx`, `openvino`. The first one's runtime
-            opens the artifact by default.
+        exporters: what the recipe's `export` may name: `onnx`, `openvino`, `gguf`,
+            `compressed_tensors`. The first one's runtime opens the artifact by default.
         out: the folder to write, which must not be there yet.
         models, rows: as `limbeck.run` was given them, where it was.
 
@@ -89,6 +89,12 @@ def export(
     check_given(folder, report, models or {}, rows, call)
     name, arm_recipe = quantized_arm(folder)
     require_exporters(exporters)
+    for each in exporters:
+        reason = why_other_task(each, arm_recipe.task)
+        if reason is None and arm_recipe.quantize:
+            reason = why_other_kv_cache(each, arm_recipe.quantize.kv_cache)
+        if reason:
+            raise ValueError(reason)
     # 2. The run's stages, found again; one that is not there is not computed here.
     recipe = read(folder / "recipe.yaml")
     store = Store(may_build=partial(refuse_others, folder, EXPORT, "export"))
