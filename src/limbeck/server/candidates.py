@@ -23,8 +23,12 @@ ROWS, SAME, BROKEN, LIVE_NS, CANDIDATE_NS = range(5)
 MOST_WAITING = 32
 # Of the images of one of them: they are kept until they are scored.
 MOST_IMAGE_BYTES = 4 << 20
-# What is shown beside a decision, and is none.
-NO_DECISION = ("probability", "probabilities", "confidence", "embeddings")
+# What is told of a decision beside it. A promise is an artifact's own: whether it abstains, and
+# which labels it holds for possible, says how sure it is of the label that stands there.
+NO_DECISION = (
+    *("probability", "probabilities", "confidence", "embeddings"),
+    *("abstain", "set"),
+)
 DIGITS = 2
 
 
@@ -159,7 +163,8 @@ def image_bytes(inputs: Sequence[Any]) -> int:
 
 
 def decision_of(value: Any) -> Any:
-    """What of an answer is a decision: without probabilities, and numbers to two decimals."""
+    """What of an answer is a decision: without probabilities and promises, and numbers to two
+    decimals."""
     if isinstance(value, dict):
         kept = {key: each for key, each in value.items() if key not in NO_DECISION}
         return {key: decision_of(each) for key, each in kept.items()}
