@@ -83,11 +83,11 @@ def served(folder: Path, **limits: Any) -> Iterator[int]:
     from limbeck.server.settings import Limits, Settings
 
     by_name = {}
-    for place, (name, decoder) in enumerate(DECODERS.items()):
+    for name, decoder in DECODERS.items():
         text_model = writer(decoder, None if name == "plain" else TEMPLATE)
         other: Any = None
-        by_name[name] = Model(name, place, Version(f"{name}-1", other, other, other, text_model))
-    by_name["rows"] = Model("rows", 9, Version("rows-1", other, other, other))
+        by_name[name] = Model(name, Version(f"{name}-1", other, other, other, text_model))
+    by_name["rows"] = Model("rows", Version("rows-1", other, other, other))
     settings = Settings(models={}, limits=Limits(**limits))
     Board.create(folder / "board", 1)
     board = Board(folder / "board")

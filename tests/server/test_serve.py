@@ -436,6 +436,69 @@ def test_a_candidate_is_scored_in_the_shadow_and_judged(
         assert served.predict(text=TEXT).json["version"] == answer["version"]
 
 
+def test_what_a_candidate_was_seen_to_do_lasts(tmp_path: Path, artifact: Path) -> None:
+    candidate = write_artifact(tmp_path / "candidate", 1.5)
+    other = write_artifact(tmp_path / "other", 2.5)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("ops 0123456789abcdef0123 admin\n")
+    key = {"authorization": "Bearer 0123456789abcdef0123"}
+    config = tmp_path / "serve.yaml"
+
+    def settings(bounds: int) -> None:
+        config.write_text(
+            f"models:\n  towns:\n    folder: {artifact}\n    candidate: "
+            f"{{folder: {candidate}, share: shadow, bounds: {{rows: {bounds}}}}}\n"
+            f"  first: {{folder: {artifact}}}\ntokens: {tokens}\nworkers: 2\n"
+        )
+
+    def rows(served: Served) -> int:
+        plan = served.ask("GET", "/admin/models", **key)
+        return int(plan.json["models"]["towns"]["seen"]["rows"])
+
+    def has_seen(served: Served, count: int) -> None:
+        until = time.monotonic() + 10
+        while rows(served) != count:
+            assert time.monotonic() < until, (rows(served), count)
+            time.sleep(0.05)
+
+    def ask(served: Served) -> None:
+        for _ in range(10):
+            assert served.ask("POST", "/predict/towns", {"text": TEXT}, **key).status == 200
+            time.sleep(0.01)
+
+    settings(1000)
+    with serving(tmp_path / "served", "--config", str(config)) as served:
+        ask(served)
+        has_seen(served, 10)
+        # 1. A worker dies.
+        victims = served.workers()
+        os.kill(victims[0], signal.SIGKILL)
+        until = time.monotonic() + 10
+        while len(set(served.workers()) - {victims[0]}) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        ask(served)
+        has_seen(served, 20)
+        # 2. Settings are read anew, with other bounds.
+        settings(2000)
+        served.process.send_signal(signal.SIGHUP)
+        assert served.event("settings read anew")["changed"] == ["towns"]
+        ask(served)
+        has_seen(served, 30)
+        # 3. Another model is changed.
+        told = served.ask("PUT", "/admin/models/first", {"artifact": str(other)}, **key)
+        assert told.status == 200
+        ask(served)
+        has_seen(served, 40)
+        # Another candidate begins anew, and so does the first one after it.
+        for folder in (other, candidate):
+            asked = {"candidate": str(folder)}
+            assert served.ask("PUT", "/admin/models/towns", asked, **key).status == 200
+            assert rows(served) == 0
+        ask(served)
+        has_seen(served, 10)
+
+
 def test_a_share_of_the_ids_meets_the_candidate(tmp_path: Path, artifact: Path) -> None:
     other = write_artifact(tmp_path / "other", 1.5)
     with serving(tmp_path / "served", f"towns={artifact},{other}:30%") as served:

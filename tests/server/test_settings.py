@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.server.processes.board import MODELS
 from limbeck.server.settings import Candidate, Hosted, Limits, parse_model, read_settings
 
 
@@ -101,14 +100,6 @@ def test_others_need_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--tokens"):
         read_settings(None, ["a=x"], {"host": host})
     assert read_settings(None, ["a=x"], {"host": host, "tokens": tmp_path}).host == host
-
-
-def test_there_are_as_many_models_as_places() -> None:
-    """A candidate of a further one was counted in the row of another worker."""
-    most = [f"m{number}=x" for number in range(MODELS)]
-    assert len(read_settings(None, most, {}).models) == MODELS
-    with pytest.raises(ValueError, match=rf"models: .*{MODELS}"):
-        read_settings(None, [*most, "more=x"], {})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])

@@ -55,7 +55,7 @@ def hosted(folder: Path, name: str, task: str, **further: Any) -> Model:
     # A page tells nothing of what is counted of a version.
     counts: Any = None
     live = Version("0123456789ab", predictor, interface_of(predictor), counts)
-    return Model(name=name, place=0, live=live)
+    return Model(name=name, live=live)
 
 
 def promising() -> Decision:

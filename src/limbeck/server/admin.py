@@ -21,8 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from limbeck.server import logs
-from limbeck.server.candidates import seen
+from limbeck.server import logs, trials
 from limbeck.server.drifting import seen_of
 from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
@@ -68,14 +67,14 @@ class Admin:
         """The plan, with what each candidate was seen to do."""
         plan = self.shelf.plan()
         models = {}
-        for place, (name, standing) in enumerate(plan.models.items()):
-            told = standing.model_dump(exclude_none=True)
-            if standing.candidate:
-                counts = seen(self.board, place)
+        for name, standing in plan.models.items():
+            told = standing.model_dump(exclude_none=True, exclude={"trial"})
+            if standing.trial is not None:
+                counts = trials.seen_of(self.shelf.folder, name, standing.trial)
                 told["seen"] = {
                     "rows": counts.rows,
                     "agreement": round(counts.agreement, 6),
-                    "failed": counts.broken,
+                    "failed": counts.failed,
                     "slowdown": round(counts.slowdown, 3),
                 }
             models[name] = told

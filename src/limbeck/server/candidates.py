@@ -1,12 +1,7 @@
-"""A candidate beside the model that answers: scored on the same rows, then kept or dropped.
-
-Counts lie on the board, one set for each model and worker, so that all workers' rows count. They
-begin anew when the plan changes.
-"""
+"""A candidate beside the model that answers: scored on the same rows, then kept or dropped."""
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +10,9 @@ from limbeck.core.foreign import told_as
 from limbeck.server.engine import Engine
 from limbeck.server.hosting import Model, Version
 from limbeck.server.meters import Meters
-from limbeck.server.processes.board import MODELS, OF_MODEL, ROW, Board, place_of
+from limbeck.server.settings import Bounds
+from limbeck.server.trials import Seen
 
-# What is counted, by its place among a model's numbers.
-ROWS, SAME, BROKEN, LIVE_NS, CANDIDATE_NS = range(5)
 # Requests that wait to be scored; more are left out, for a candidate may never delay an answer.
 MOST_WAITING = 32
 # Of the images of one of them: they are kept until they are scored.
@@ -88,56 +82,16 @@ class Shadow:
 
     def count(self, model: Model, outcome: str, live_ns: int, candidate_ns: int) -> None:
         """Note what came of a row."""
-        assert model.candidate is not None
+        assert model.candidate is not None and model.trial is not None
         self.meters.count_shadowed(model.name, model.candidate.name, outcome)
-        own = self.engine.board.own
-        own[place_of(model.place, ROWS)] += 1
-        own[place_of(model.place, SAME)] += outcome == "same"
-        own[place_of(model.place, BROKEN)] += outcome == "failed"
-        own[place_of(model.place, LIVE_NS)] += live_ns
-        own[place_of(model.place, CANDIDATE_NS)] += candidate_ns
+        model.trial.count(outcome, live_ns, candidate_ns)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a candidate was seen to do, in all workers."""
-
-    rows: int
-    same: int
-    broken: int
-    live_ns: int
-    candidate_ns: int
-
-    @property
-    def agreement(self) -> float:
-        """The share of rows to which both give the same answer."""
-        return self.same / self.rows if self.rows else 0.0
-
-    @property
-    def slowdown(self) -> float:
-        """How many times as long as the live model it takes."""
-        return self.candidate_ns / self.live_ns if self.live_ns else 1.0
-
-
-def seen(board: Board, model: int) -> Seen:
-    """The counts of the model at a place, summed over workers."""
-    return Seen(*(board.total(place_of(model, field)) for field in range(5)))
-
-
-def forget(board: Board) -> None:
-    """Begin this worker's counts anew."""
-    for place in range(MODELS * OF_MODEL):
-        board.own[ROW - MODELS * OF_MODEL + place] = 0
-
-
-def verdict(model: Model, counts: Seen) -> tuple[str, str] | None:
+def verdict(bounds: Bounds, counts: Seen) -> tuple[str, str] | None:
     """(`promote` or `drop`, why) for a candidate with bounds; None while it stays."""
-    bounds = model.bounds
-    if bounds is None or model.candidate is None:
-        return None
     # Of a candidate that fails once no number of other rows makes a good one.
-    if counts.broken:
-        return "drop", f"it fails on {counts.broken:,} rows that the live model answers"
+    if counts.failed:
+        return "drop", f"it fails on {counts.failed:,} rows that the live model answers"
     if counts.rows < bounds.rows:
         return None
     if counts.agreement < bounds.agreement:

@@ -21,6 +21,7 @@ from limbeck.server.pages.described import facts_of
 from limbeck.server.plans import Plan, Shelf
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Bounds, Settings
+from limbeck.server.trials import Trial
 from limbeck.server.v2.interface import Interface, interface_of
 
 
@@ -51,16 +52,16 @@ class Model:
     """What answers under a name.
 
     share: of the requests that `candidate` answers; 0 where it is scored beside `live` alone.
-    place: among the models of the server, from 0.
+    trial: what the candidate is seen to do.
     """
 
     name: str
-    place: int
     live: Version
     previous: Version | None = None
     candidate: Version | None = None
     share: float = 0.0
     bounds: Bounds | None = None
+    trial: Trial | None = None
 
     def version_for(self, request_id: str) -> Version:
         """Which version answers a request: the same one for the same id, in every worker."""
@@ -130,21 +131,27 @@ class Opener:
         OSError where there is no room for its counts."""
         opened: dict[tuple[str, str], Version] = {}
         by_name = {}
-        for place, (name, standing) in enumerate(plan.models.items()):
+        for name, standing in plan.models.items():
             for version in standing.versions:
                 opened[name, version] = self.version(name, version, opened)
             by_name[name] = Model(
                 name=name,
-                place=place,
                 live=opened[name, standing.live],
                 previous=opened.get((name, standing.previous or "")),
                 candidate=opened.get((name, standing.candidate or "")),
                 share=standing.share,
                 bounds=standing.bounds,
+                trial=self.trial(name, standing.trial),
             )
         # What is not named any more is closed.
         self.versions = opened
         return Models(by_name, plan.generation)
+
+    def trial(self, model: str, number: int | None) -> Trial | None:
+        """The counts of a model's candidate. Raises OSError where there is no room for them."""
+        if number is None:
+            return None
+        return Trial(self.shelf.folder, model, number, self.row, self.settings.workers)
 
     def version(self, model: str, name: str, opened: Versions) -> Version:
         """A version of a model, checked and ready. Raises ValueError where it is broken."""

@@ -43,6 +43,7 @@ class Standing(BaseModel):
     """The versions of a model: what answers, what did before, what is tried beside it.
 
     share: of the requests that the candidate answers; 0 where it is scored beside the live one.
+    trial: the generation of the plan that first had the candidate beside this live version.
     """
 
     live: str
@@ -50,6 +51,7 @@ class Standing(BaseModel):
     candidate: str | None = None
     share: float = 0.0
     bounds: Bounds | None = None
+    trial: int | None = None
 
     @property
     def versions(self) -> list[str]:
@@ -90,6 +92,23 @@ class Plan(BaseModel):
     def versions(self) -> set[str]:
         """All that it names."""
         return {version for each in self.models.values() for version in each.versions}
+
+    def followed_by(self, models: dict[str, Standing]) -> "Plan":
+        """The next plan: a candidate's trial goes on where both its versions stay."""
+        generation = self.generation + 1
+        new = {}
+        for name, standing in models.items():
+            trial = None
+            if standing.candidate:
+                old = self.models.get(name)
+                is_same = old and (old.live, old.candidate) == (standing.live, standing.candidate)
+                trial = old.trial if old and is_same else generation
+            new[name] = standing.model_copy(update={"trial": trial})
+        return Plan(generation=generation, models=new)
+
+
+# Before a server has any.
+NO_PLAN = Plan(generation=0, models={})
 
 
 class Shelf:
@@ -132,7 +151,7 @@ class Shelf:
             plan = self.plan()
             models = dict(plan.models)
             yield models
-            new = Plan(generation=plan.generation + 1, models=models)
+            new = plan.followed_by(models)
             self.write(new)
             self.tidy(plan.versions, new.versions)
 

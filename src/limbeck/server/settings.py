@@ -21,7 +21,6 @@ from pydantic import (
 )
 
 from limbeck.core import wording, yaml12
-from limbeck.server.processes.board import MODELS
 
 # Of a host, by name or by address, without scheme and port.
 HOST = r"^[A-Za-z0-9._-]+$"
@@ -151,8 +150,7 @@ class Settings(Strict):
     - `drain_seconds`: the most that requests under way may take once the server is to stop.
     """
 
-    # As many as have a place on the board.
-    models: Annotated[dict[str, Hosted], Field(max_length=MODELS)]
+    models: dict[str, Hosted]
     runtime: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

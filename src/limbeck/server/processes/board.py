@@ -14,11 +14,7 @@ from limbeck.core.files import reserve
 
 # What a row holds, by its place.
 PROCESS, WAITING, READY, GENERATION, FAILED = range(5)
-FIELDS = 8
-# Then, for each model, what its candidate was seen to do (`candidates`).
-MODELS = 32
-OF_MODEL = 8
-ROW = FIELDS + MODELS * OF_MODEL
+ROW = 8
 # Numbers that all write, in pairs: a key, and when the token of that key may ask again.
 PAIRS = 4096
 SHARED = 2 * PAIRS
@@ -84,11 +80,6 @@ class Board:
         raise ValueError(f"more than {PAIRS:,} tokens since the server began: start it anew")
 
     def clear(self, row: int) -> None:
-        """Forget the state of a worker that died; what it has counted stays."""
-        for field in range(FIELDS):
+        """Forget the state of a worker that died."""
+        for field in range(ROW):
             self.rows[row * ROW + field] = 0
-
-
-def place_of(model: int, field: int) -> int:
-    """The place in a row of a field of a model."""
-    return FIELDS + model * OF_MODEL + field

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from limbeck.core.wording import EXTRAS
 from limbeck.server import logs
-from limbeck.server.plans import PLAN, Plan, Shelf, Standing
+from limbeck.server.plans import NO_PLAN, PLAN, Shelf, Standing
 from limbeck.server.processes.board import READY, Board
 from limbeck.server.processes.folder import own_folder, require_locks
 from limbeck.server.processes.sockets import let_nobody_in, listening_socket
@@ -80,7 +80,7 @@ class Supervisor:
         }
         # What the settings gave last: where they give the same again, what was decided since stays.
         self.given = models
-        self.shelf.write(Plan(generation=1, models=models))
+        self.shelf.write(NO_PLAN.followed_by(models))
         if settings.tokens:
             read_tokens(settings.tokens)
         require_packages(settings)
@@ -324,7 +324,9 @@ def require_packages(settings: Settings) -> None:
 
 def is_as_given(standing: Standing, given: Standing) -> bool:
     """Whether a model answers, and is tried, as the settings gave it."""
-    return standing.model_copy(update={"previous": given.previous}) == given
+    # What settings do not say: which version was before, and since when the candidate is tried.
+    unsaid = {"previous": given.previous, "trial": given.trial}
+    return standing.model_copy(update=unsaid) == given
 
 
 def unlike(old: Settings, new: Settings) -> list[str]:

@@ -112,7 +112,6 @@ class Worker:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         serving = asyncio.create_task(server.serve())
-        candidates.forget(self.board)
         self.board.own[PROCESS] = os.getpid()
         self.board.own[GENERATION] = self.models.generation
         self.board.own[READY] = 1
@@ -194,7 +193,6 @@ class Worker:
             logs.log("reload failed", logs.ERROR, generation=plan.generation, why=str(error))
             return
         release_freed_memory()
-        candidates.forget(self.board)
         # Between two requests, for nothing else runs in the loop: all of them at once.
         self.models = app.models = models
         self.board.own[GENERATION] = plan.generation
@@ -211,17 +209,18 @@ class Worker:
     def judge(self) -> None:
         """Promote a candidate, or drop it, where its bounds say so."""
         for name, model in self.models.by_name.items():
-            if model.candidate is None or model.bounds is None:
+            if model.trial is None or model.bounds is None:
                 continue
-            found = candidates.verdict(model, candidates.seen(self.board, model.place))
+            found = candidates.verdict(model.bounds, model.trial.seen())
             if found is None:
                 continue
             action, why = found
             with self.shelf.changed() as models:
                 # Somebody may have changed it meanwhile.
-                if models[name].candidate == model.candidate.name:
-                    models[name] = acted(models[name], action)
-                    told = {"model": name, "version": model.candidate.name, "why": why}
+                standing = models.get(name)
+                if standing and standing.trial == model.trial.number:
+                    models[name] = acted(standing, action)
+                    told = {"model": name, "version": standing.candidate, "why": why}
                     logs.log(f"candidate: {action}", logs.WARNING, **told)
 
 
