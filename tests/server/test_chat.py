@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +56,12 @@ DECODERS = {
     "slow": Scripted("abcdefghijklmnopqrstuvwxyz" * 12, 0.01),
     "free": ToyDecoder(positions=300),
     "plain": Scripted("and so on"),
+    "tried": Scripted("abcdefghijklmnopqrst", 0.01),
+    "unlike": Scripted("and so on"),
 }
+# Of the models of these names; they begin an answer as these do, or otherwise.
+CANDIDATES = {"tried": Scripted("another", 0.1), "unlike": Scripted("but no", 0.0)}
+TRIALS: dict[str, Any] = {}
 
 
 # (model, status) of the requests so far.
@@ -81,12 +87,17 @@ def served(folder: Path, **limits: Any) -> Iterator[int]:
     from limbeck.server.processes.worker import server_on
     from limbeck.server.requests.access import Access
     from limbeck.server.settings import Limits, Settings
+    from limbeck.server.trials import Trial
 
     by_name = {}
     for name, decoder in DECODERS.items():
         text_model = writer(decoder, None if name == "plain" else TEMPLATE)
         other: Any = None
         by_name[name] = Model(name, Version(f"{name}-1", other, other, other, text_model))
+    for name, decoder in CANDIDATES.items():
+        tried = Version(f"{name}-2", other, other, other, writer(decoder))
+        trial = TRIALS[name] = Trial(folder, name, 1, 0, 1)
+        by_name[name] = replace(by_name[name], candidate=tried, trial=trial)
     by_name["rows"] = Model("rows", Version("rows-1", other, other, other))
     settings = Settings(models={}, limits=Limits(**limits))
     Board.create(folder / "board", 1)
@@ -98,7 +109,9 @@ def served(folder: Path, **limits: Any) -> Iterator[int]:
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         engine = Engine(settings.limits.queue, 1, board, loop)
-        meters: Any = SimpleNamespace(count=count, count_rows=ignored, count_refused=ignored)
+        meters: Any = SimpleNamespace(
+            count=count, count_rows=ignored, count_refused=ignored, count_shadowed=ignored
+        )
         access = Access(None, settings.limits, board)
         app = Application(settings, Models(by_name, 1), engine, meters, access, Shelf(folder))
         task: Any = SimpleNamespace(socket=listening.detach(), settings=settings)
@@ -386,6 +399,47 @@ def test_no_more_wait_than_may(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(statuses) == [200, 200, 429, 429, 429]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("model", "same"), [("tried", 1), ("unlike", 0)])
+def test_a_candidate_is_scored_by_what_v1_is_asked(
+    tmp_path: Path, model: str, same: int, stream: bool
+) -> None:
+    with served(tmp_path) as port:
+        assert chat(port, model=model, stream=stream, temperature=1, seed=2)[0] == 200
+        seen = waited_for(model)
+    # Both have "a" in mind first, or one has "b"; what follows is not compared.
+    assert seen.same == same and not seen.failed
+
+
+def waited_for(model: str) -> Any:
+    until = time.monotonic() + 10
+    while not TRIALS[model].seen().rows and time.monotonic() < until:
+        time.sleep(0.02)
+    seen = TRIALS[model].seen()
+    assert seen.rows == 1
+    return seen
+
+
+def test_a_candidate_is_scored_once_a_stream_has_ended(tmp_path: Path) -> None:
+    live, candidate = DECODERS["tried"], CANDIDATES["tried"]
+    live.steps.clear()  # type: ignore[attr-defined]
+    candidate.steps.clear()
+    counts: list[tuple[int, int]] = []
+    body = {"model": "tried", "prompt": "a", "temperature": 0, "stream": True, "max_tokens": 20}
+    with served(tmp_path) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", "/v1/completions", json.dumps(body))
+        response = connection.getresponse()
+        while line := response.readline():
+            if line.startswith(b"data: {"):
+                counts.append((len(live.steps), len(candidate.steps)))  # type: ignore[attr-defined]
+        connection.close()
+        assert len(counts) == 20 and all(of_candidate == 0 for _, of_candidate in counts)
+        waited_for("tried")
+    # Each has read the prompt once.
+    assert len(live.steps) == 21 and len(candidate.steps) == 1  # type: ignore[attr-defined]
 
 
 def test_openais_own_client(port: int) -> None:

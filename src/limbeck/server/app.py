@@ -5,13 +5,15 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from limbeck.artifact.generation.text_model import TextModel
 from limbeck.core.files import is_disk_full
 from limbeck.server import logs
 from limbeck.server.admin import Admin
-from limbeck.server.candidates import Shadow
+from limbeck.server.candidates import Shadow, of_row, of_text
 from limbeck.server.chat.completions import GONE, OF_TOKENS, Completions
 from limbeck.server.chat.replies import is_openai, openai_refusal
 from limbeck.server.chat.written import written_answers
@@ -325,7 +327,9 @@ class Application:
         abstained = sum(1 for each in answers if each.get("abstain") is True)
         self.meters.count_rows(model.name, version.name, len(answers), abstained)
         if model.candidate:
-            self.shadow.see(model, version, inputs, is_long=is_long)
+            of_rows = partial(of_text, TextModel.prompt_of)
+            decide = of_row if version.writer is None else of_rows
+            self.shadow.see(model, version, inputs, decide, is_long=is_long)
 
 
 def own_trouble(error: OSError) -> Refused:

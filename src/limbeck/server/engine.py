@@ -70,7 +70,8 @@ class Engine:
         # Whether a step is computed in the thread at this moment.
         self.is_in_thread = False
         self.jobs: deque[Job] = deque()
-        # Work that nobody awaits: a step at a time, where nothing else is to be done.
+        # Work that nobody awaits: a step at a time, while no request is let in. Between two tokens
+        # of an answer nothing waits here, and yet the next one would come later.
         self.spare: deque[Job] = deque()
 
     async def compute(
@@ -143,6 +144,14 @@ class Engine:
             yield
         finally:
             self.board.own[WAITING] -= 1
+            if self.due:
+                self.wake()
+
+    @property
+    def due(self) -> deque[Job]:
+        """Of what the next step is computed: of what is awaited, or else of the rest."""
+        is_idle = not self.jobs and not self.board.own[WAITING]
+        return self.spare if is_idle else self.jobs
 
     @property
     def is_full(self) -> bool:
@@ -193,7 +202,7 @@ class Engine:
         """Compute a step of the first job that is still awaited, and come again for the next."""
         while self.jobs and self.jobs[0].outcome.done():
             self.jobs.popleft()
-        queue = self.jobs or self.spare
+        queue = self.due
         if queue:
             job = queue[0]
             if job.is_long or self.step_seconds.get(job.kind, math.inf) > FAST_SECONDS:
@@ -206,7 +215,7 @@ class Engine:
 
     def again(self) -> None:
         """Have the next step computed in the loop's next turn, where there is one."""
-        self.is_awake = bool(self.jobs or self.spare)
+        self.is_awake = bool(self.due)
         if self.is_awake:
             self.loop.call_soon(self.step)
 

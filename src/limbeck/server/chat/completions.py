@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from limbeck.artifact.generation.answering import Piece
 from limbeck.artifact.generation.text_model import TextModel
+from limbeck.server.candidates import of_text
 from limbeck.server.chat.asking import ChatBody, TextBody, read
 from limbeck.server.chat.replies import (
     EVENTS,
@@ -94,6 +96,9 @@ class Completions:
         try:
             # What is wrong with a request shows in the first step: then the status is still open.
             await anext(pieces)
+            # A candidate reads the same prompt, once nobody waits for a token any more.
+            decide = partial(of_text, prompt_of)
+            self.app.shadow.see(model, version, [body], decide, is_long=is_long(content))
             # 3. The answer: as it comes, or whole.
             if body.stream:
                 options = body.stream_options
@@ -161,6 +166,11 @@ class Completions:
 def described(model: Model) -> dict[str, object]:
     """A model as the list has it."""
     return {"id": model.name, "object": "model", "created": 0, "owned_by": "limbeck"}
+
+
+def prompt_of(writer: TextModel, body: ChatBody | TextBody) -> list[int]:
+    """What a body asks a model to go on from. Raises ValueError."""
+    return body.prompt(writer)
 
 
 def steps_of(body: ChatBody | TextBody, writer: TextModel, reply: Reply) -> Iterator[Piece]:
