@@ -171,3 +171,98 @@ def test_the_body_that_came_for_longest_is_given_up() -> None:
 
     first, *others = asyncio.run(scenario())
     assert isinstance(first, TimeoutError) and others == [41, 31]
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server to which any body of the tests below is too large."""
+    folder = tmp_path_factory.mktemp("strict")
+    config = folder / "serve.yaml"
+    config.write_text("limits: {body_bytes: 1000, body_seconds: 2}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        install_runtime(folder / "site", patch)
+        artifact = write_artifact(folder / "model")
+        with serving(folder / "own", f"towns={artifact}", "--config", str(config)) as server:
+            yield server
+
+
+OF_LENGTH = b"content-length: %d\r\n\r\n"
+LARGE = b"Ada " * 2_500_000
+BODIES = {
+    "small": (OF_LENGTH % 4000, LARGE[:4000]),
+    "large": (OF_LENGTH % len(LARGE), LARGE),
+    "chunks": (
+        b"transfer-encoding: chunked\r\n\r\n",
+        chunk(LARGE[:50_000]) * 200 + b"0\r\n\r\n",
+    ),
+}
+REFUSED = {
+    b"404": b"POST /nothing HTTP/1.1\r\nhost: localhost\r\n",
+    b"405": b"DELETE /predict HTTP/1.1\r\nhost: localhost\r\n",
+    b"413": HEAD,
+    b"415": HEAD + b"content-encoding: gzip\r\n",
+    b"421": b"POST /predict HTTP/1.1\r\nhost: elsewhere.example\r\n",
+    b"400": HEAD + b"x-request-timeout: never\r\n",
+}
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """A whole answer of a connection that is kept."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(65_536)
+        assert piece, received
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    (length,) = (
+        int(line.split(b":")[1])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += connection.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("status", REFUSED)
+def test_who_is_refused_reads_why_and_asks_on(strict: Served, status: bytes, kind: str) -> None:
+    fields, body = BODIES[kind]
+    right = HEAD + OF_LENGTH % 3 + b"Ada"
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=15) as connection:
+        for _ in range(5):
+            connection.sendall(REFUSED[status] + fields)
+            # As http.client and others send it: a body by itself.
+            time.sleep(0.02)
+            connection.sendall(body)
+            answer = answer_on(connection)
+            assert answer.startswith(b"HTTP/1.1 " + status) and b'"error"' in answer
+            assert b"connection: close" not in answer
+            connection.sendall(right)
+            assert answer_on(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.services
+def test_a_refusal_waits_for_no_body(strict: Served) -> None:
+    for fields, _ in BODIES.values():
+        with socket.create_connection(("127.0.0.1", strict.port), timeout=15) as connection:
+            began = time.monotonic()
+            connection.sendall(REFUSED[b"404"] + fields)
+            assert answer_on(connection).startswith(b"HTTP/1.1 404")
+            assert time.monotonic() - began < 1
+            # Nothing more comes: the connection is closed in its time.
+            assert connection.recv(100) == b""
+            assert 1.5 < time.monotonic() - began < 8
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    "fields", [OF_LENGTH % 10**9, b"expect: 100-continue\r\n" + OF_LENGTH % 4000]
+)
+def test_a_body_that_will_not_be_read_is_told_so(strict: Served, fields: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=15) as connection:
+        connection.sendall(REFUSED[b"404"] + fields)
+        answer = answer_on(connection)
+        assert answer.startswith(b"HTTP/1.1 404") and b"connection: close" in answer
+        assert connection.recv(100) == b""

@@ -141,6 +141,8 @@ class Application:
             self.tracing.record(request, answer, began_ns)
         if self.settings.logs.requests or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log(request, answer, seconds)
+        # Last: nobody waits for it.
+        await request.read_rest()
 
     def log(self, request: Request, answer: Answer, seconds: float) -> None:
         """Write a line about a request: nothing of what it holds."""
@@ -232,16 +234,11 @@ class Application:
         """What a request asks (`asked`), its body, and the moment until which it may take:
         from its headers by its own word, else from its whole body. Raises Refused."""
         model, version = self.asked(request)
-        await self.require_room(request)
+        # Before a body is read: under five times the load that a server can bear, refusals are most
+        # of what it does.
+        self.engine.check_room()
         body, until = await request.read()
         return model, version, body, until
-
-    async def require_room(self, request: Request) -> None:
-        """Raise Refused (429) where the queue is full, before a body is read: under five times the
-        load that a server can bear, refusals are most of what it does."""
-        if self.engine.is_full:
-            await request.drop_large_body()
-            self.engine.check_room()
 
     async def predict(self, request: Request) -> Answer:
         """Answers to the inputs of a body, each with the model and version it comes from."""

@@ -79,7 +79,7 @@ class Completions:
     async def answer(self, request: Request, kind: type[ChatBody] | type[TextBody]) -> Answer:
         """The answer to a body of a kind, whole or as a stream of events. Raises Refused."""
         # 1. What is asked.
-        await self.app.require_room(request)
+        self.app.engine.check_room()
         content, until = await request.read()
         body = read(json_of(content), kind)
         model, version, writer = self.asked(request, body.model)

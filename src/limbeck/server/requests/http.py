@@ -10,7 +10,7 @@ import importlib
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -27,7 +27,7 @@ JSON = "application/json"
 # A body of so many bytes is taken in one piece: it is in a few packets. Nothing but the number of
 # connections bounds how many of these wait at once.
 SMALL_BODY = 16_384
-# One that is too large is read to its end, up to so many bytes, before it is refused.
+# Of one that was refused so many bytes are read behind the answer.
 DROPPED_BODY = 32 << 20
 EARLY_SECONDS = 0.01
 Header = tuple[str, str]
@@ -99,6 +99,13 @@ class Request:
         self.limits = limits
         self.bodies = bodies
         self.held: Body | None = None
+        # Whether some of its body has not been read, and whether that was waited for in vain.
+        self.is_body_left = (
+            "transfer-encoding" in scope.headers
+            or (scope.headers.get("content-length") or "0") != "0"
+        )
+        self.is_given_up = False
+        self.is_begun = False
         self.method: str = scope.method
         self.path: str = scope.path
         self.headers = scope.headers
@@ -180,17 +187,19 @@ class Request:
         length = int(told) if told.isdecimal() else None
         most = self.limits.body_bytes
         if length is not None and length > most:
-            # Who asks first whether to send it has sent nothing yet.
-            if length <= DROPPED_BODY and not self.header("expect"):
-                await self.drop_body()
             raise too_large(f"a body of {length:,} bytes: at most {most:,} are read")
         left = None if until is None else max(0.0, until - time.monotonic())
         try:
             if length is not None and length <= SMALL_BODY:
-                return await self.small_body(left)
-            return await self.large_body(length, left)
+                content = await self.small_body(left)
+            else:
+                content = await self.large_body(length, left)
         except TimeoutError:
+            # More time was given to it than it had.
+            self.is_given_up = True
             raise self.too_slow(until) from None
+        self.is_body_left = False
+        return content
 
     def too_slow(self, until: float | None) -> Refused:
         """408: the body was not there in time."""
@@ -225,20 +234,43 @@ class Request:
         finally:
             late.cancel()
 
-    async def drop_large_body(self) -> None:
-        """Read a body that is not small, and keep nothing of it. What a small one is of lies with
-        the parser already, which drops it by itself and goes on with the next request."""
+    @property
+    def is_closing(self) -> bool:
+        """Whether its connection is closed with the answer: what is left of the body will not be
+        read (`read_rest`)."""
+        if not self.is_body_left:
+            return False
         told = self.header("content-length")
-        if not told.isdecimal() or int(told) > SMALL_BODY:
-            await self.drop_body()
+        is_too_long = told.isdecimal() and int(told) > DROPPED_BODY
+        # Who asks first whether to send it has sent nothing yet, and need not.
+        is_unsent = not self.is_begun and bool(self.header("expect"))
+        return self.is_given_up or is_too_long or is_unsent
 
-    async def drop_body(self) -> None:
-        """Read a body and keep nothing of it: who is still sending when the connection is closed
-        does not see why he was refused."""
+    async def read_rest(self) -> None:
+        """Read what is left of its body, behind the answer, and keep nothing of it.
+
+        Who is still sending when his connection is closed does not see why he was refused, and who
+        keeps it for the next request finds it closed. For so long, and of so many bytes.
+        """
+        if not self.is_body_left or self.is_closing:
+            return
+        left = DROPPED_BODY
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.body_seconds):
-                async for _ in self.protocol:
-                    pass
+                async for piece in self.coming():
+                    left -= len(piece)
+                    if left < 0:
+                        return
+
+    async def coming(self) -> AsyncIterator[bytes]:
+        """The pieces of its body that have not been read."""
+        # Granian's protocol is its own iterator, which can be begun once.
+        if not self.is_begun:
+            self.is_begun = True
+            aiter(self.protocol)
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield await anext(self.protocol)
 
     async def large_body(self, length: int | None, left: float | None) -> bytes:
         """A body of many pieces: each that comes gives it more time.
@@ -255,7 +287,7 @@ class Request:
         empty = 0
         async with asyncio.timeout_at(min(until, last)) as patience:
             self.held = self.bodies.begin(patience)
-            async for piece in self.protocol:
+            async for piece in self.coming():
                 empty += not piece
                 if len(content) + len(piece) > most:
                     raise too_large(f"a body of more than {most:,} bytes: at most so many are read")
@@ -292,7 +324,7 @@ class Request:
             ("x-request-id", self.id),
         ]
         headers += answer.headers
-        if is_last:
+        if is_last or self.is_closing:
             # The next request comes by a connection of whoever listens then.
             headers.append(("connection", "close"))
         if answer.pieces is None:
