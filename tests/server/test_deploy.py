@@ -1,5 +1,6 @@
 """The folder that a container is built from: what it holds, and that it serves."""
 
+import errno
 import os
 import re
 import shutil
@@ -122,6 +123,43 @@ def test_what_is_there_is_not_written_over(folder: Path, tmp_path: Path) -> None
     (tmp_path / "model" / "labels.json").write_text("[]")
     assert exit_status(["serve", artifact, "--deploy", str(tmp_path / "new")]) == 2
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_is_whole_or_not_there(
+    is_there: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "deploy"
+    if is_there:
+        out.mkdir(parents=True)
+    settings = read_settings(None, [f"towns={tmp_path / 'model'}"], {})
+
+    def full(path: Path, content: bytes) -> None:
+        # Who looks now sees what was there before.
+        assert out.exists() == is_there and not (is_there and any(out.iterdir()))
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("limbeck.server.deploy.folder.write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            write(settings, out)
+    assert list(out.parent.iterdir()) == ([out] if is_there else [])
+    assert {path.name for path in write(settings, out)} >= {"limbeck", "models", "serve.yaml"}
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_who_is_killed_leaves_no_folder(folder: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "model"
+    shutil.copytree(folder / "models" / "Towns.v2", artifact, dirs_exist_ok=True)
+    out = tmp_path / "killed" / "deploy"
+    program = (
+        "import os, signal, sys, limbeck.server.deploy.folder as folder, limbeck.cli.main as main\n"
+        "folder.pinned = lambda settings: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"main.exit_status(['serve', {str(artifact)!r}, '--deploy', {str(out)!r}])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert told.returncode == -9 and not out.exists()
+    assert exit_status(["serve", str(artifact), "--deploy", str(out)]) == 0
 
 
 @pytest.mark.services

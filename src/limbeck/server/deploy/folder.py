@@ -14,6 +14,7 @@ The server keeps no state beside the plan of its models: replicas are how it out
 
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -51,7 +52,7 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
 
 
 def write(settings: Settings, folder: Path) -> list[Path]:
-    """Write the folder; the files and folders that it holds.
+    """Write the folder; the files and folders that it holds. It is there once it is whole.
 
     Raises ValueError for a folder that is not empty, an artifact that is none, or a candidate.
     """
@@ -65,8 +66,25 @@ def write(settings: Settings, folder: Path) -> list[Path]:
         )
     for hosted in settings.models.values():
         checked_manifest(hosted.folder)
+    # Beside it, so that it is moved and not copied: who is killed leaves nothing that looks whole.
+    target = folder.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=target.parent, prefix=f"{target.name}-", suffix=".tmp"
+    ) as beside:
+        unfinished = Path(beside) / target.name
+        fill(unfinished, settings)
+        # One that is empty may be there, and not every system has it replaced.
+        if target.exists():
+            target.rmdir()
+        unfinished.rename(target)
+    return sorted(folder.iterdir())
+
+
+def fill(folder: Path, settings: Settings) -> None:
+    """Write all that the folder holds into a new one."""
     # 1. What is copied.
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(Path(limbeck.__file__).parent, folder / "limbeck", ignore=ignored)
     for name, hosted in settings.models.items():
@@ -88,7 +106,6 @@ def write(settings: Settings, folder: Path) -> list[Path]:
     for name in TEMPLATES:
         content = environment.get_template(f"{name}.j2").render(facts)
         write_bytes(folder / name, content.encode())
-    return sorted(folder.iterdir())
 
 
 def told(settings: Settings) -> dict[str, Any]:
