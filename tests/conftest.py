@@ -73,6 +73,13 @@ def pytest_make_collect_report(
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is skipped where OpenVINO is not installed: the parameters of its tests name it."""
+    for item in items:
+        if "openvino" in item.nodeid.lower():
+            item.add_marker("openvino")
+
+
 @pytest.fixture(scope="session")
 def cache_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Names of caches that no test has had. Most tests write none, so none is made."""

@@ -72,7 +72,7 @@ def install(folder: Path) -> Path:
 WAYS: dict[str, Callable[[Path], Path]] = {"dropped": drop, "installed": install}
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=["installed", pytest.param("dropped", marks=pytest.mark.nightly)])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """What to put first on PYTHONPATH."""
     return WAYS[request.param](tmp_path / "packages")
@@ -164,14 +164,7 @@ quantize: {{when: after, range: four_sigma}}
     assert '"label": "5"' in answer
 
 
-@pytest.mark.slow
-def test_a_run_uses_what_an_installed_package_offers(tmp_path: Path) -> None:
-    path = install(tmp_path / "packages")
-    assert "Squared Hellinger distance" in limbeck(path, "list", "losses")
-    check_image_run(path, tmp_path)
-
-
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_each_example_keeps_all_of_its_contract_where_it_is_dropped(tmp_path: Path) -> None:
     assert contracts(drop(tmp_path / "packages"), ALL) > 150
 

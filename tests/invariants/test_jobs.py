@@ -96,7 +96,9 @@ def test_what_a_process_is_refused_is_told_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)]
+)
 def test_processes_end_with_their_run(tmp_path: Path, signum: int) -> None:
     """Asked to stop, or killed: none of the others goes on, and the same command finishes."""
     path = tmp_path / "recipe.yaml"

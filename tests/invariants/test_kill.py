@@ -111,7 +111,7 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 4)
 

@@ -112,7 +112,7 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["images", "texts"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("texts", marks=pytest.mark.nightly)])
 def test_two_processes_end_with_the_weights_of_one(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ def test_more_processes_than_rows_is_refused(images: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["images", "texts"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("texts", marks=pytest.mark.nightly)])
 def test_what_a_run_of_two_accepts_a_check_of_two_accepts_once(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -219,7 +219,7 @@ def test_a_verb_that_trains_nothing_answers_once() -> None:
     assert done.stdout.count("total_variation") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_teacher_split_over_processes_answers_as_a_whole_one(texts: Path, tmp_path: Path) -> None:
     whole, split = tmp_path / "whole", tmp_path / "split"
     finish(start(texts, whole, 1, "teacher.epochs=0"))

@@ -64,7 +64,14 @@ def entries(cache: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cores are bound on Linux")
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "texts",
+        pytest.param("images", marks=pytest.mark.nightly),
+        pytest.param("words", marks=pytest.mark.nightly),
+    ],
+)
 def test_two_processes_leave_the_same_entries(tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -55,17 +55,22 @@ def test_the_graph_rounds_what_it_multiplies_as_the_model_does(
     model = quantized(family, weights, "int8-dynamic")
     expected = logits(model)
     beside_float = logits(quantized(family, weights, "float"))
+    rounding = np.abs(expected - beside_float).max()
     # Otherwise there were nothing to tell apart.
-    assert np.abs(expected - beside_float).max() > 1e-3
+    assert rounding > 1e-3
     converted = convert_model(copy.deepcopy(model))
     export_decoder(converted, tmp_path, group_codes(converted), activations_of(converted))
     decoder = OnnxDecoder(tmp_path / "model.onnx", 48)
-    found = decoder.logits(IDS[0].numpy(), decoder.cache(20))
-    assert np.abs(found - expected).max() < 1e-5
+    at_once = decoder.logits(IDS[0].numpy(), decoder.cache(20))
     # A token after another, as it is answered.
     cache = decoder.cache(20)
     steps = [decoder.logits(IDS[0, i : i + 1].numpy(), cache) for i in range(IDS.shape[1])]
-    assert np.abs(np.concatenate(steps) - expected).max() < 1e-5
+    for found in (at_once, np.concatenate(steps)):
+        away = np.abs(found - expected)
+        # Sums in another order put a value that lies between two codes on the other side of the edge
+        # on some CPU: a code then, and not all of them.
+        assert np.median(away) < 1e-6
+        assert away.max() < rounding / 10
 
 
 def test_a_graph_has_one_kind_of_activations() -> None:

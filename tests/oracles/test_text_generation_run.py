@@ -35,7 +35,12 @@ def dialogue(number: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("weights", "kept"), [("int8", "float"), ("int4", "float"), ("int8", "int8")]
+    ("weights", "kept"),
+    [
+        ("int4", "float"),
+        ("int8", "int8"),
+        pytest.param("int8", "float", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_run_ends_with_the_trained_integers_proven_in_their_runtime(
     weights: str, kept: str, tmp_path: Path
