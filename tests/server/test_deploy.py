@@ -16,7 +16,8 @@ from served import TEXT, install_runtime, probability, serving, write_artifact
 from limbeck.cli.main import exit_status
 from limbeck.server.deploy import rootfs
 from limbeck.server.deploy.folder import burst_mb, name_of, pinned, write
-from limbeck.server.settings import Settings, read_settings
+from limbeck.server.reading import read_settings
+from limbeck.server.settings import Settings
 
 for package in ("granian", "orjson", "prometheus_client", "python_multipart"):
     pytest.importorskip(package)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck.server.settings import read_settings
+from limbeck.server.reading import read_settings
 
 pytest.importorskip("granian")
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")

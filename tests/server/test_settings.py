@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.server.settings import Candidate, Hosted, Limits, parse_model, read_settings
+from limbeck.server.reading import parse_model, read_settings
+from limbeck.server.settings import Candidate, Hosted, Limits
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,11 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("prot: 1", "prot: there is no such setting"),
-        ("limits: {timeout_seconds: .inf}", "limits.timeout_seconds: Input should be a finite"),
-        ("drain_seconds: 1e999", "drain_seconds: Input should be a finite"),
+        (
+            "limits: {timeout_seconds: .inf}",
+            "limits.timeout_seconds: a number that is finite is expected",
+        ),
+        ("drain_seconds: 1e999", "drain_seconds: a number that is finite"),
         ("models: art", "models: names are expected"),
         ("models: {m: art}", "models.m: the folder of its artifact is expected"),
         ("models: {m: {folder: a, candidate: {folder: b, share: 2}}}", "such as 0.05 or 5%, not 2"),
@@ -69,7 +73,26 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
         ("- a", "keys and values"),
         ("models: {}", "no model is named"),
         ("models: {a b: {folder: x}}", "model's name"),
-        ("limits: {queue: 0}", "limits.queue: "),
+        ("limits: {queue: 0}", "limits.queue: at least 1 is expected, not 0"),
+        (
+            "limits: []",
+            r"serve\.yaml:1:1: limits: a part with keys, such as {queue: 64}, is expected, not a list",
+        ),
+        ("a: 1\nport: true", r"serve\.yaml:2:1: port: a whole number is expected, not true"),
+        ('workers: "2"', 'workers: a whole number is expected, not "2"'),
+        ("workers: 2.5", "workers: a whole number is expected, not 2.5"),
+        ("models: {a: {}}", "models.a.folder: it is missing, as in models"),
+        ("models: {a: {folder: 3}}", "models.a.folder: a path is expected, not 3"),
+        (
+            "logs:\n  requests: 1",
+            r"serve\.yaml:2:3: logs.requests: true or false is expected, not 1",
+        ),
+        ("hosts: here", "hosts: a list, such as .ml.internal., is expected"),
+        ("limits: {burst: 5}", "limits.burst: .* no `rate` is given"),
+        ("limits: {rate: 5}", "limits.rate: .* Name a file of tokens"),
+        ("limits: {timeout_seconds: 90}", "limits.timeout_seconds: .*longest_timeout_seconds: 60"),
+        ("limits:\n  longest_timeout_seconds: 5", r"yaml:2:3: limits.longest_timeout_seconds: "),
+        ("limits: {bodies_bytes: 1000}", "limits.bodies_bytes: .* raise the other"),
         ("models: {a: {folder: x, candidate: {folder: y, share: 2}}}", "candidate.share"),
     ],
 )
@@ -78,8 +101,31 @@ def test_a_file_that_is_none_is_refused_with_the_place(
 ) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(content)
-    with pytest.raises(ValueError, match=told):
-        read_settings(config, [], {})
+    with pytest.raises(ValueError, match=told) as refused:
+        read_settings(config, [] if "models" in content else ["m=a"], {})
+    # None in pydantic's words.
+    assert "nput should" not in str(refused.value)
+
+
+def test_what_is_typed_has_no_line(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text("port: 1\n")
+    with pytest.raises(ValueError, match=r"^--port: at most 65535 is expected, not 70000$"):
+        read_settings(config, ["m=a"], {"port": 70000})
+
+
+def test_an_address_may_have_its_brackets() -> None:
+    assert read_settings(None, ["a=x"], {"host": "[::1]"}).host == "::1"
+
+
+def test_a_folder_may_hold_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1" / "artifact").mkdir(parents=True)
+    for text in ("lr=1", "lr=1/artifact", "lr=1/artifact,b:5%"):
+        with pytest.raises(ValueError, match=f"limbeck serve NAME={text}`"):
+            parse_model(text)
+    name, hosted = parse_model("towns=lr=1/artifact")
+    assert (name, hosted.folder) == ("towns", Path("lr=1/artifact"))
 
 
 def test_paths_of_a_file_count_from_its_folder(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Serve:
 
     def settings(self) -> "Settings":
         """What the file and the command line say, as they are now. Raises ValueError."""
-        from limbeck.server.settings import read_settings
+        from limbeck.server.reading import read_settings
 
         names = ("host", "port", "workers", "threads", "tokens", "runtime")
         told = {name: getattr(self, name) for name in names}

@@ -26,10 +26,11 @@ from limbeck.server.drifting import seen_of
 from limbeck.server.plans import Shelf, acted
 from limbeck.server.processes.board import FAILED, GENERATION, READY, Board
 from limbeck.server.processes.task import BROKEN, verifying
+from limbeck.server.reading import mistakes
 from limbeck.server.requests.asked import json_of
 from limbeck.server.requests.http import Answer, Request, json_answer
 from limbeck.server.requests.refusals import Refused, bad_request
-from limbeck.server.settings import Candidate, Settings, mistakes
+from limbeck.server.settings import Candidate, Settings
 
 # Until all workers follow a change: each opens the artifact by itself.
 FOLLOW_SECONDS = 60.0
@@ -128,7 +129,8 @@ class Admin:
             given = {key: value for key, value in asked.items() if key not in own}
             candidate = Candidate.model_validate({"folder": asked["candidate"]} | given)
         except ValidationError as error:
-            raise bad_request("; ".join(mistakes(error, "candidate", Candidate))) from None
+            wrong = [f"{'.'.join(path)}: {why}" for path, why in mistakes(error, Candidate)]
+            raise bad_request("; ".join(wrong)) from None
         version = await self.verified(str(candidate.folder))
         self.check_alike(name, version, asked)
         # Under the lock, as another change may have made it the one that answers.

@@ -6,7 +6,6 @@ From the command line and, for what is set once and kept, a YAML file of the sam
 
 import ipaddress
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,19 +14,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
-
-from limbeck.core import wording, yaml12
 
 # Of a host, by name or by address, without scheme and port.
 HOST = r"^[A-Za-z0-9._-]+$"
 # Of an address to which spans are sent.
 COLLECTOR = r"^https?://[^/\s]"
-PERCENT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,9})?%")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PERCENT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,9})?%")
 
 
 def beside_the_file(value: Any, info: ValidationInfo) -> Any:
@@ -36,14 +32,15 @@ def beside_the_file(value: Any, info: ValidationInfo) -> Any:
     return info.context / value if isinstance(value, str) and info.context else value
 
 
-FilePath = Annotated[Path, BeforeValidator(beside_the_file)]
+FilePath = Annotated[Path, Field(strict=False), BeforeValidator(beside_the_file)]
 
 
 class Strict(BaseModel):
     """A part of the settings: a key that it does not know is a mistake."""
 
     # Infinity, too: what waits for ever is no bound, and JSON, in which workers are told, has none.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Strict: `port: true` is not the port 1, and who writes `workers: "2"` may mean something else.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class Limits(Strict):
@@ -164,6 +161,12 @@ class Settings(Strict):
     limits: Limits = Limits()
     logs: Logs = Logs()
 
+    @field_validator("host")
+    @classmethod
+    def bare_host(cls, value: str) -> str:
+        """An address of IPv6 without the brackets that it has in front of a port."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
@@ -175,63 +178,6 @@ class Settings(Strict):
             return False
 
 
-def read_settings(config: Path | None, models: Sequence[str], told: dict[str, Any]) -> Settings:
-    """The settings of a file, with those of the command line over them.
-
-    Args:
-        config: a YAML file; None for none.
-        models: as `parse_model` reads them.
-        told: other settings by name; None is not told.
-
-    Raises ValueError for settings that are none, with the place and a cure.
-    """
-    content: dict[str, Any] = {}
-    if config is not None:
-        _, read = yaml12.load(text_of(config), str(config))
-        read = read or {}
-        if not isinstance(read, dict):
-            raise ValueError(f"{config}: keys and values are expected, such as `workers: 2`")
-        content = read
-        if not isinstance(content.get("models") or {}, dict):
-            raise ValueError(f"{config}: models: names are expected, as in {OF_A_MODEL}")
-    # What is typed counts more than what was written down.
-    content |= {name: value for name, value in told.items() if value is not None}
-    named: dict[str, Hosted] = {}
-    for each in models:
-        name, hosted = parse_model(each)
-        # The one before would be served by nobody, and nobody would be told.
-        if name in named:
-            cure = f"give one another name, as in NAME={each.removeprefix(f'{name}=')}"
-            raise ValueError(f"two models are called {name!r}: {cure}")
-        named[name] = hosted
-    content["models"] = dict(content.get("models") or {}) | named
-    try:
-        settings = Settings.model_validate(content, context=config and config.parent)
-    except ValidationError as error:
-        raise ValueError("\n".join(mistakes(error, str(config or "serve")))) from None
-    if not settings.models:
-        raise ValueError("no model is named: `limbeck serve ARTIFACT`")
-    # Those of the file have not been looked at yet.
-    for name in settings.models:
-        check_name(name)
-    if not settings.is_local and settings.tokens is None:
-        raise ValueError(
-            f"--host {settings.host}: others can reach this address, and no one needs a token. "
-            'Write a file of tokens (`python -c \'import secrets; print("me", '
-            "secrets.token_urlsafe(32))' > tokens`) and name it: --tokens tokens"
-        )
-    return settings
-
-
-# The parts of settings by the key that they stand under.
-PARTS: dict[str, type[Strict]] = {
-    "limits": Limits,
-    "logs": Logs,
-    "candidate": Candidate,
-    "bounds": Bounds,
-}
-
-
 def text_of(path: Path) -> str:
     """What a file of settings holds. Raises ValueError where that is no UTF-8."""
     try:
@@ -240,91 +186,3 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         why = f"it is not UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8"
         raise ValueError(f"{path}: {why}") from None
-
-
-# What a value of a kind that pydantic tells in its own words is expected to be, by the setting.
-CURES = {
-    "hosts": "a name or an address without scheme and port is expected, such as ml.internal",
-    "tracing": "the address of a collector is expected, such as http://127.0.0.1:4318",
-}
-OF_A_MODEL = "models: {NAME: {folder: FOLDER}}"
-
-
-def mistakes(error: ValidationError, origin: str, whole: type[Strict] = Settings) -> list[str]:
-    """A line for each mistake of settings: where it stands, and what is expected there.
-
-    origin: whence the settings are. whole: what they are.
-    """
-    lines = []
-    for each in error.errors():
-        place = ".".join(str(part) for part in each["loc"])
-        cure = each["msg"]
-        if each["type"] == "extra_forbidden":
-            *_, above, key = ("", *map(str, each["loc"]))
-            # Below `models` stand names, and what is above a model's keys is one of them.
-            is_of_model = each["loc"][0] == "models"
-            part = PARTS.get(above, Hosted if is_of_model else whole)
-            cure = f"there is no such setting. {wording.suggest(key, part.model_fields)}"
-        elif each["type"] == "value_error":
-            cure = str(each["ctx"]["error"])
-        elif each["type"] == "string_pattern_mismatch":
-            cure = CURES[str(each["loc"][0])]
-        elif each["type"] == "model_type" and each["loc"][0] == "models":
-            cure = f"the folder of its artifact is expected, as in {OF_A_MODEL}"
-        lines.append(f"{origin}: {place}: {cure}")
-    return lines
-
-
-def parse_model(text: str) -> tuple[str, Hosted]:
-    """(name, what it is) of `ARTIFACT`, `NAME=ARTIFACT` or `NAME=ARTIFACT,CANDIDATE:shadow`.
-
-    Without a name, a model is called as its run: the folder above an artifact that is named so.
-
-    Raises ValueError for a name that is none, and a share that is none.
-
-    >>> parse_model("spam=run/artifact,new/artifact:5%")[1].candidate.share
-    0.05
-    """
-    name, mark, folders = text.partition("=")
-    # A folder may hold the mark, too.
-    is_named = bool(mark) and "/" not in name
-    live, comma, beside = (folders if is_named else text).partition(",")
-    if not is_named:
-        name = name_of(Path(live))
-    check_name(name)
-    candidate = parse_candidate(beside) if comma else None
-    return name, Hosted(folder=Path(live), candidate=candidate)
-
-
-def parse_candidate(text: str) -> Candidate:
-    """A candidate as `FOLDER:shadow`, `FOLDER:5%`. Raises ValueError for any other."""
-    folder, mark, how = text.rpartition(":")
-    if mark and how == "shadow":
-        return Candidate(folder=Path(folder))
-    # `:5` alone could be meant as five requests.
-    number = how.removesuffix("%")
-    is_share = mark and how.endswith("%") and number.replace(".", "", 1).isdigit()
-    if not is_share or not 0 < float(number) < 100:
-        raise ValueError(
-            f"{text!r}: a candidate is `FOLDER:shadow`, which is scored beside the model that "
-            "answers, or `FOLDER:5%`, which answers that share"
-        )
-    return Candidate(folder=Path(folder), share=float(number) / 100)
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError for what cannot be a model's name."""
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r}: a model's name begins with a letter or a digit, and has letters, digits, "
-            "dots, dashes and underscores, at most 64. Name it, as in `limbeck serve "
-            "spam=run/artifact`"
-        )
-
-
-def name_of(folder: Path) -> str:
-    """What the model of an artifact's folder is called."""
-    # A relative path such as `.` has no name of its own.
-    resolved = folder.resolve()
-    is_of_run = resolved.name == "artifact"
-    return resolved.parent.name if is_of_run else resolved.name
