@@ -499,6 +499,36 @@ def test_what_a_candidate_was_seen_to_do_lasts(tmp_path: Path, artifact: Path) -
         has_seen(served, 10)
 
 
+def test_what_undoes_a_promotion_is_told(tmp_path: Path, artifact: Path) -> None:
+    other = write_artifact(tmp_path / "other", 1.5)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("ops 0123456789abcdef0123 admin\n")
+    key = {"authorization": "Bearer 0123456789abcdef0123"}
+    config = tmp_path / "serve.yaml"
+    told = (
+        f"tokens: {tokens}\nmodels:\n  towns:\n    folder: {artifact}\n    candidate: "
+        f"{{folder: {other}, bounds: {{rows: ROWS}}}}\n"
+    )
+    config.write_text(told.replace("ROWS", "100"))
+    with serving(tmp_path / "served", "--config", str(config)) as served:
+
+        def undone() -> int:
+            return [each["event"] for each in served.events()].count("a decision is undone")
+
+        promoted = served.ask("POST", "/admin/models/towns/promote", **key).json
+        assert "warning" not in promoted and not undone()
+        put = served.ask("PUT", "/admin/models/towns", {"artifact": str(artifact)}, **key).json
+        assert f"{promoted['live']} took its place: that is undone" in put["warning"]
+        assert undone() == 1
+        again = served.ask("POST", "/admin/models/towns/rollback", **key).json
+        assert again["live"] == promoted["live"] and "warning" not in again
+        # Of the settings other bounds alone are meant, and the live version goes with them.
+        config.write_text(told.replace("ROWS", "200"))
+        served.process.send_signal(signal.SIGHUP)
+        served.event("settings read anew")
+        assert undone() == 2
+
+
 def test_a_share_of_the_ids_meets_the_candidate(tmp_path: Path, artifact: Path) -> None:
     other = write_artifact(tmp_path / "other", 1.5)
     with serving(tmp_path / "served", f"towns={artifact},{other}:30%") as served:
@@ -533,7 +563,12 @@ def test_it_starts_with_no_artifact_that_is_none(tmp_path: Path, artifact: Path)
         taken.listen()
         fine = write_artifact(tmp_path / "fine")
         told = refused(str(fine), "--port", str(taken.getsockname()[1]))
-        assert "in use" in told
+        assert "it is in use already, by another server perhaps. Name another port" in told
+        assert "Errno" not in told
+    told = refused(str(tmp_path / "fien"), "--port", "0")
+    assert f"there is no such folder. Did you mean `{tmp_path / 'fine'}`?" in told
+    told = refused(str(tmp_path / "nowhere" / "artifact"), "--port", "0")
+    assert "there is no such folder. Name the folder of an artifact" in told
 
 
 def test_a_request_is_a_span_of_its_trace(tmp_path: Path, artifact: Path) -> None:

@@ -25,6 +25,7 @@ from limbeck.server import logs, plans
 from limbeck.server.client import Remote
 from limbeck.server.plans import Plan, Shelf, Standing
 from limbeck.server.processes import folder as folders
+from limbeck.server.processes.board import Board
 
 KEYS = {name: {"authorization": f"Bearer {name * 24}"} for name in "ab"}
 
@@ -345,3 +346,22 @@ def test_who_has_no_token_is_told_where_it_goes(
         pytest.raises(ValueError, match="LIMBECK_TOKEN"),
     ):
         Remote(f"http://127.0.0.1:{served.port}/predict")
+
+
+def test_a_warning_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+    logs.log_once.cache_clear()
+    for _ in range(3):
+        logs.log_warning(UserWarning("pixels of 16 bits"), UserWarning, "image.py", 1)
+    logs.log_warning(UserWarning("another"), UserWarning, "image.py", 1)
+    assert capfd.readouterr().err.count('"warning"') == 2 * 2
+
+
+def test_a_clock_that_is_set_back_makes_no_server_young(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Board.create(tmp_path / "board", 2)
+    board = Board(tmp_path / "board", 1)
+    assert 0 <= time.time_ns() - board.began < 60e9
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    assert 0 <= board.uptime_seconds < 60

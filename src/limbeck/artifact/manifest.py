@@ -16,6 +16,7 @@ from typing import Any
 from limbeck.core import registry
 from limbeck.core.files import MOST_TEXT_BYTES, file_digest, read_json, require_file, write_json
 from limbeck.core.terminal.shell import command
+from limbeck.core.wording import nearest
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.safetensors"
@@ -75,6 +76,8 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     Raises ValueError where there is no manifest, BrokenArtifact where anything is not as exported.
     """
     path = folder / MANIFEST
+    if not folder.exists():
+        raise ValueError(f"{folder}: there is no such folder. {_nearest(folder)}")
     if not path.is_file():
         below = folder / "artifact"
         raise ValueError(
@@ -104,6 +107,19 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     for name, digest in manifest["files"].items():
         _check_file(folder, name, digest)
     return manifest
+
+
+def _nearest(folder: Path) -> str:
+    """The folder that was probably meant by one that is not there: the first part of its path that
+    is not there may be misspelt."""
+    missing = next(each for each in (*reversed(folder.parents), folder) if not each.exists())
+    siblings = []
+    if missing.parent.is_dir():
+        siblings = [each.name for each in missing.parent.iterdir() if each.is_dir()]
+    name = nearest(missing.name, siblings)
+    if name is None:
+        return "Name the folder of an artifact, such as RUN/artifact"
+    return f"Did you mean `{missing.parent / name / folder.relative_to(missing)}`?"
 
 
 def copy_artifact(folder: Path, target: Path) -> None:

@@ -99,8 +99,9 @@ class Admin:
             raise Refused(HTTPStatus.NOT_FOUND, "no model of this name is served")
         # Of two changes at one moment the second sees what the first has done (`Shelf.changed`).
         action = request.names.get("action")
+        warning = None
         if action is None:
-            await self.put(name, json_of(await request.body()))
+            warning = await self.put(name, json_of(await request.body()))
         else:
             with self.shelf.changed() as models:
                 models[name] = acted(models[name], action)
@@ -109,11 +110,15 @@ class Admin:
         logs.log("change", model=name, action=action or "put", by=who, generation=generation)
         # As this change left it: another may follow while the workers open it.
         told = self.told()["models"][name] | {"generation": generation}
+        if warning:
+            logs.log("a decision is undone", logs.WARNING, model=name, why=warning)
+            told["warning"] = warning
         await self.wait_for(generation)
         return json_answer(told)
 
-    async def put(self, name: str, asked: Any) -> None:
-        """Have another artifact answer, or a candidate beside it. Raises Refused."""
+    async def put(self, name: str, asked: Any) -> str | None:
+        """Have another artifact answer, or a candidate beside it; what to warn of. Raises
+        Refused."""
         if not isinstance(asked, dict) or not {"artifact", "candidate"} & set(asked):
             raise bad_request('{"artifact": FOLDER} is expected, or {"candidate": FOLDER}')
         if "artifact" in asked:
@@ -122,8 +127,9 @@ class Admin:
             version = await self.verified(asked["artifact"])
             self.check_alike(name, version, asked)
             with self.shelf.changed() as models:
-                models[name] = models[name].replaced_by(version)
-            return
+                old = models[name]
+                models[name] = old.replaced_by(version)
+            return old.undone_by(version) if version == old.previous else None
         try:
             own = ("candidate", "other")
             given = {key: value for key, value in asked.items() if key not in own}
@@ -139,6 +145,7 @@ class Admin:
                 why = f"the candidate is what `{name}` answers by already"
                 raise Refused(HTTPStatus.CONFLICT, why)
             models[name] = models[name].tried(version, candidate)
+        return None
 
     def check_alike(self, name: str, version: str, asked: dict[str, Any]) -> None:
         """Raise Refused (409) for a version that answers otherwise than clients of the model

@@ -7,8 +7,10 @@ import os
 import sys
 import time
 import warnings
+from functools import lru_cache
 from typing import Any
 
+REMEMBERED = 256  # warnings that are not told again
 INFO, WARNING, ERROR = "info", "warning", "error"
 
 
@@ -31,8 +33,15 @@ def take_in_libraries() -> None:
 
 
 def log_warning(message: Warning | str, *where: Any, **more: Any) -> None:
-    """Write a warning of Python, such as of an image's pixels; by `warnings.showwarning`."""
-    log("warning", WARNING, why=str(message)[:1000])
+    """Write a warning of Python, such as of an image's pixels, once; by `warnings.showwarning`."""
+    log_once(str(message)[:1000])
+
+
+# Python's own memory of what was told is lost with every `warnings.catch_warnings`.
+@lru_cache(REMEMBERED)
+def log_once(why: str) -> None:
+    """Write a warning that this process has not written yet."""
+    log("warning", WARNING, why=why)
 
 
 def log(event: str, level: str = INFO, **fields: Any) -> None:

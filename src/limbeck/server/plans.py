@@ -66,6 +66,13 @@ class Standing(BaseModel):
             return self
         return Standing(live=version, previous=self.live)
 
+    def undone_by(self, version: str) -> str:
+        """What to tell where a version of before answers again, though that is not said to be
+        meant, as a rollback is."""
+        return (
+            f"{version} answers again, as it did before {self.live} took its place: that is undone"
+        )
+
     def tried(self, version: str, candidate: Candidate) -> "Standing":
         """A candidate stands beside it. Raises ValueError for the version that answers: it agrees
         with itself, and would take its own place again and again."""

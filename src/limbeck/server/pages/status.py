@@ -1,6 +1,5 @@
 """The state of the server at this moment, summed over its workers: what `/status.json` holds."""
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,11 +24,10 @@ def status_of(settings: Settings, admin: Admin, meters: Meters, board: Board) ->
     plan = admin.told()
     figures = Figures(meters)
     models = {name: told | figures.of(name) for name, told in plan["models"].items()}
-    began = board.began / 1e9
     return {
         "limbeck": limbeck.__version__,
-        "began": round(began, 3),
-        "uptime_seconds": round(time.time() - began, 3),
+        "began": round(board.began / 1e9, 3),
+        "uptime_seconds": round(board.uptime_seconds, 3),
         "generation": plan["generation"],
         "workers": {"ready": board.total(READY), "all": settings.workers},
         "waiting": board.total(WAITING),

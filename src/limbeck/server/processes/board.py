@@ -18,7 +18,9 @@ ROW = 8
 # Numbers that all write, in pairs: a key, and when the token of that key may ask again.
 PAIRS = 4096
 SHARED = 2 * PAIRS
-END = 2  # the last numbers of the file: how often tokens were read anew, and when it all began
+# The last numbers of the file: how often tokens were read anew, and when it all began, by the
+# system's clock and by the one that nobody sets.
+END = 3
 BYTES = 8  # of a number
 
 
@@ -40,7 +42,8 @@ class Board:
         # By the supervisor, which alone writes it; workers read the file where it has risen.
         self.token_reads = numbers[-END : 1 - END]
         # When the server began, in nanoseconds since 1970: no worker has lived as long.
-        self.began = numbers[-1]
+        self.began = numbers[-2]
+        self.began_monotonic = numbers[-1]
         self.row = row
         self.own = self.rows[row * ROW : (row + 1) * ROW]
 
@@ -48,10 +51,16 @@ class Board:
     def create(path: Path, workers: int) -> None:
         """Make the file of so many workers, all zeros. Raises OSError where there is no room."""
         with open(path, "wb") as file:
-            file.seek((workers * ROW + SHARED + END - 1) * BYTES)
-            # In the byte order in which a memoryview reads it.
-            file.write(time.time_ns().to_bytes(BYTES, sys.byteorder))
+            file.seek((workers * ROW + SHARED + END - 2) * BYTES)
+            for moment in (time.time_ns(), time.monotonic_ns()):
+                # In the byte order in which a memoryview reads it.
+                file.write(moment.to_bytes(BYTES, sys.byteorder))
         reserve(path)
+
+    @property
+    def uptime_seconds(self) -> float:
+        """For how long the server runs, whatever the system's clock was set to meanwhile."""
+        return (time.monotonic_ns() - self.began_monotonic) / 1e9
 
     @property
     def num_workers(self) -> int:

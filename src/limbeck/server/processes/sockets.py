@@ -10,12 +10,19 @@ import sys
 # Connections that wait to be taken.
 BACKLOG = 4096
 SPARE_FILES = 16
+# Why an address cannot be listened at, and what to say instead.
+REFUSALS = {
+    errno.EADDRINUSE: "it is in use already, by another server perhaps. Name another port: --port",
+    errno.EADDRNOTAVAIL: "this machine has no such address. Name one that it has: --host",
+    errno.EACCES: "ports below 1024 are the system's. Name another one: --port",
+}
 # Of Linux (asm-generic/socket.h), which Python does not name.
 SO_ATTACH_FILTER = 26
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises OSError that names the address."""
+    """A socket that listens. Raises ValueError for an address that is taken, or is none of this
+    machine's, and OSError that names the address for any other reason."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -23,9 +30,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        is_taken = error.errno == errno.EADDRINUSE
-        cure = ". Name another port: --port" if is_taken else ""
-        raise OSError(error.errno, f"{error.strerror}{cure}", f"{host}:{port}") from None
+        if error.errno in REFUSALS:
+            raise ValueError(f"{host}, port {port}: {REFUSALS[error.errno]}") from None
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
     listening.listen(BACKLOG)
     listening.setblocking(False)
     return listening

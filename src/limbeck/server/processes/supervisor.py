@@ -265,6 +265,11 @@ class Supervisor:
                 if why:
                     # By the settings, whose word counts; but who asks may not expect it.
                     logs.log("clients may break", logs.WARNING, model=name, why=why)
+                given = self.given.get(name)
+                # They name what they named before, and something else was decided since.
+                if old and is_other and given and given.live == new.live:
+                    why = f"{old.undone_by(new.live)}. Name its artifact in the settings to keep it"
+                    logs.log("a decision is undone", logs.WARNING, model=name, why=why)
                 previous = old.live if old and is_other else (old.previous if old else None)
                 models[name] = new.model_copy(update={"previous": previous})
             for name in set(models) - set(standing):
