@@ -66,7 +66,7 @@ ArtifactFolder = Annotated[
 ]
 Runtime = Annotated[
     str | None,
-    typer.Option(help="onnxruntime, openvino or llama_cpp; left out, the artifact's first."),
+    typer.Option(help="One of the artifact's, such as onnxruntime; left out, its first."),
 ]
 
 

@@ -39,7 +39,7 @@ class Token:
 
 def read_tokens(path: Path) -> list[Token]:
     """The tokens of a file. Raises ValueError for a line that is none, by its number."""
-    tokens: list[Token] = []
+    tokens: dict[bytes, Token] = {}
     for number, line in enumerate(text_of(path).splitlines(), 1):
         # What follows a `#` is a remark.
         words = line.split("#")[0].split()
@@ -57,17 +57,16 @@ def read_tokens(path: Path) -> list[Token]:
             raise ValueError(f"{place}: a token has at most {MOST_CHARACTERS:,} characters")
         token = Token(words[0], digest_of(words[1]), len(words) == 3)
         # Who it is, and whether it may change models, would hang on the order of lines.
-        twin = next((each.name for each in tokens if each.digest == token.digest), None)
-        if twin is not None:
+        twin = tokens.setdefault(token.digest, token)
+        if twin is not token:
             raise ValueError(
-                f"{place}: {token.name!r} has the token of {twin!r}: make one for each"
+                f"{place}: {token.name!r} has the token of {twin.name!r}: make one for each"
             )
-        tokens.append(token)
     if not tokens:
         raise ValueError(f"{path}: no token is in this file: nobody could ask")
     if len(tokens) > MOST_TOKENS:
         raise ValueError(f"{path}: {len(tokens):,} tokens, and at most {MOST_TOKENS:,} are read")
-    return tokens
+    return list(tokens.values())
 
 
 def digest_of(token: str) -> bytes:
