@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.parser import text_string_to_metric_families
 
 from limbeck.server.meters import SECONDS, Meters
-from limbeck.server.processes.board import READY, WAITING, Board
+from limbeck.server.processes.board import WAITING, Board
 
 WORKERS = 3
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -75,7 +75,7 @@ def test_rows_outcomes_and_the_moment_are_told(tmp_path: Path) -> None:
         for _ in range(times):
             second.count_shadowed("a", "v2", outcome)
     first.board.own[WAITING], second.board.own[WAITING] = 2, 3
-    second.board.own[READY] = 1
+    second.board.beat()
     found = samples_of(first.text())
 
     def value(name: str, **labels: str) -> float | None:

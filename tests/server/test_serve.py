@@ -335,6 +335,29 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(tmp_path: Path, artifac
         assert float(line.split()[-1]) == 20
 
 
+def test_a_worker_that_is_stopped_is_not_ready(tmp_path: Path, artifact: Path) -> None:
+    def ready(served: Served) -> int:
+        return int(served.ask("GET", "/status.json").json["workers"]["ready"])
+
+    def becomes(served: Served, count: int) -> None:
+        until = time.monotonic() + 15
+        while ready(served) != count:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    with serving(tmp_path / "served", str(artifact), "--workers", "2") as served:
+        becomes(served, 2)
+        victim = served.workers()[0]
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            becomes(served, 1)
+            figures = served.ask("GET", "/metrics").body.decode()
+            assert "limbeck_ready_workers 1.0" in figures
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        becomes(served, 2)
+
+
 def test_tokens_let_in_and_are_revoked(tmp_path: Path, artifact: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("shop aaaaaaaaaaaaaaaaaaaaaaaa\nops bbbbbbbbbbbbbbbbbbbbbbbb admin\n")

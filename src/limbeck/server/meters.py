@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.server.processes.board import READY, WAITING, Board
+from limbeck.server.processes.board import WAITING, Board
 from limbeck.server.processes.counts import shared_rows, summed_rows
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -240,6 +240,6 @@ class Now:
         from prometheus_client.core import GaugeMetricFamily
 
         # Summed here, not by files: they are of this moment, and a dead worker has none.
-        waiting, ready = self.board.total(WAITING), self.board.total(READY)
+        waiting, ready = self.board.total(WAITING), self.board.num_ready
         yield GaugeMetricFamily("limbeck_waiting_requests", "That wait for an answer.", waiting)
         yield GaugeMetricFamily("limbeck_ready_workers", "Workers that answer.", ready)

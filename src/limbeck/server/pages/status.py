@@ -7,7 +7,7 @@ from typing import Any
 import limbeck
 from limbeck.server.admin import Admin
 from limbeck.server.meters import Meters
-from limbeck.server.processes.board import READY, WAITING, Board
+from limbeck.server.processes.board import WAITING, Board
 from limbeck.server.settings import Settings
 
 SHARES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
@@ -29,7 +29,7 @@ def status_of(settings: Settings, admin: Admin, meters: Meters, board: Board) ->
         "began": round(board.began / 1e9, 3),
         "uptime_seconds": round(board.uptime_seconds, 3),
         "generation": plan["generation"],
-        "workers": {"ready": board.total(READY), "all": settings.workers},
+        "workers": {"ready": board.num_ready, "all": settings.workers},
         "waiting": board.total(WAITING),
         "queue": settings.limits.queue,
         "models": models,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from limbeck.core.files import reserve
 
-# What a row holds, by its place.
+# What a row holds, by its place. READY: the moment, in nanoseconds by the monotonic clock, at which
+# the worker last said that it answers; 0 before it does, and once it is to stop.
 PROCESS, WAITING, READY, GENERATION, FAILED = range(5)
 ROW = 8
 # Numbers that all write, in pairs: a key, and when the token of that key may ask again.
@@ -22,6 +23,9 @@ SHARED = 2 * PAIRS
 # system's clock and by the one that nobody sets.
 END = 3
 BYTES = 8  # of a number
+BEAT_SECONDS = 1.0  # from one time that a worker says that it answers to the next
+# One that has said nothing for so long is stopped, or hangs.
+LATELY_SECONDS = 5.0
 
 
 class Board:
@@ -61,6 +65,16 @@ class Board:
     def uptime_seconds(self) -> float:
         """For how long the server runs, whatever the system's clock was set to meanwhile."""
         return (time.monotonic_ns() - self.began_monotonic) / 1e9
+
+    def beat(self) -> None:
+        """Say that this worker answers."""
+        self.own[READY] = time.monotonic_ns()
+
+    @property
+    def num_ready(self) -> int:
+        """How many workers have said lately that they answer."""
+        since = time.monotonic_ns() - int(LATELY_SECONDS * 1e9)
+        return sum(1 for moment in self.of_all(READY) if moment and moment >= since)
 
     @property
     def num_workers(self) -> int:

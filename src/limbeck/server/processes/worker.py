@@ -23,7 +23,7 @@ from limbeck.server.engine import Engine
 from limbeck.server.hosting import Models, Opener
 from limbeck.server.meters import Meters
 from limbeck.server.plans import Shelf, acted
-from limbeck.server.processes.board import FAILED, GENERATION, PROCESS, READY, Board
+from limbeck.server.processes.board import BEAT_SECONDS, FAILED, GENERATION, PROCESS, READY, Board
 from limbeck.server.processes.sockets import BACKLOG, connections_within
 from limbeck.server.processes.task import BOARD, METERS, MISTAKE, Task
 from limbeck.server.requests.access import Access, read_tokens
@@ -114,7 +114,8 @@ class Worker:
         serving = asyncio.create_task(server.serve())
         self.board.own[PROCESS] = os.getpid()
         self.board.own[GENERATION] = self.models.generation
-        self.board.own[READY] = 1
+        # By itself: to open a model takes the loop below as long as that lasts.
+        beating = asyncio.create_task(beat(self.board))
         while not stop.is_set() and not serving.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
@@ -124,6 +125,7 @@ class Worker:
                 stop.set()
         # 1. No new connections; those that are open are answered once more.
         app.stop()
+        beating.cancel()
         self.board.own[READY] = 0
         await asyncio.sleep(FAREWELL_SECONDS)
         # 2. The socket is closed: who comes now is refused at once, and goes elsewhere.
@@ -222,6 +224,13 @@ class Worker:
                     models[name] = acted(standing, action)
                     told = {"model": name, "version": standing.candidate, "why": why}
                     logs.log(f"candidate: {action}", logs.WARNING, **told)
+
+
+async def beat(board: Board) -> None:
+    """Say again and again that this worker answers."""
+    while True:
+        board.beat()
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def none_under_way(app: Application, seconds: float) -> None:
