@@ -448,6 +448,8 @@ def test_a_candidate_is_scored_in_the_shadow_and_judged(
         expected = probability(times) if action == "promote" else probability()
         assert answer["probability"] == pytest.approx(expected, abs=1e-6)
         assert (answer["version"] == told["version"]) == (action == "promote")
+        plan = served.ask("GET", "/status.json").json["models"]["towns"]
+        assert "candidate" not in plan and plan["ended"].startswith(f"{action}: {told['version']}")
         assert (answer["version"] == live) == (action == "drop")
         figures = served.ask("GET", "/metrics").body.decode()
         outcome = "same" if action == "promote" else "other"

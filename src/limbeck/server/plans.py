@@ -44,6 +44,7 @@ class Standing(BaseModel):
 
     share: of the requests that the candidate answers; 0 where it is scored beside the live one.
     trial: the generation of the plan that first had the candidate beside this live version.
+    ended: what became of the last candidate, where its bounds decided.
     """
 
     live: str
@@ -52,6 +53,7 @@ class Standing(BaseModel):
     share: float = 0.0
     bounds: Bounds | None = None
     trial: int | None = None
+    ended: str | None = None
 
     @property
     def versions(self) -> list[str]:
@@ -82,7 +84,7 @@ class Standing(BaseModel):
             )
         share = 0.0 if candidate.share == "shadow" else candidate.share
         changes = {"candidate": version, "share": share, "bounds": candidate.bounds}
-        return self.model_copy(update=changes)
+        return self.model_copy(update=changes | {"ended": None})
 
     def without_candidate(self) -> "Standing":
         """The candidate is gone."""

@@ -329,8 +329,8 @@ def require_packages(settings: Settings) -> None:
 
 def is_as_given(standing: Standing, given: Standing) -> bool:
     """Whether a model answers, and is tried, as the settings gave it."""
-    # What settings do not say: which version was before, and since when the candidate is tried.
-    unsaid = {"previous": given.previous, "trial": given.trial}
+    # Which version was before, and how the trial of a candidate goes, is nothing that they say.
+    unsaid = {name: getattr(given, name) for name in ("previous", "trial", "ended")}
     return standing.model_copy(update=unsaid) == given
 
 

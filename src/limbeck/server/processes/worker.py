@@ -221,7 +221,8 @@ class Worker:
                 # Somebody may have changed it meanwhile.
                 standing = models.get(name)
                 if standing and standing.trial == model.trial.number:
-                    models[name] = acted(standing, action)
+                    ended = f"{action}: {standing.candidate}, as {why}"
+                    models[name] = acted(standing, action).model_copy(update={"ended": ended})
                     told = {"model": name, "version": standing.candidate, "why": why}
                     logs.log(f"candidate: {action}", logs.WARNING, **told)
 

@@ -83,6 +83,7 @@ function versions(told) {
       : "; no row was scored yet";
     rows.push(["Candidate", `${told.candidate} ${role}${found}`]);
   }
+  if (told.ended) rows.push(["Last candidate", told.ended]);
   const statuses = Object.entries(told.requests).map(([status, count]) => `${status}: ${wholeNumber.format(count)}`);
   if (statuses.length) rows.push(["Answers by status", statuses.join(", ")]);
   const lines = rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)));
