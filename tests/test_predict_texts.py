@@ -53,7 +53,7 @@ def test_a_row_may_hold_a_conversation(
     assert call("predict", folder, rows, "--generate", "max_tokens=3") == 0
     first, *others = lines_of(capsys)
     assert first["id"] == 1 and first["num_tokens"] == 3
-    assert all("a list of objects" in each["error"] for each in others)
+    assert all("`role` and `content`" in each["error"] for each in others)
     # Of a column that is named the other comes back.
     rows.write_text(json.dumps({"messages": said, "asked": "Ada"}) + "\n")
     assert call("predict", folder, rows, "--text", "asked", "--generate", "max_tokens=3") == 0
@@ -141,8 +141,9 @@ def test_a_server_answers_rows_as_predict_does(folder: Path, tmp_path: Path) -> 
         assert alone == one
         assert served.ask("POST", "/predict", rows).json["answers"] == expected
         for row, part in (
-            ({"messages": []}, "'messages'"),
-            ({"messages": ["a"]}, "'messages'"),
+            ({"messages": []}, "`messages`"),
+            ({"messages": ["a"]}, "message 1: an object"),
+            ({"messages": [{"role": "user", "content": True}]}, "not true or false"),
             (rows[0] | rows[1], "send one of the two"),
             ({"words": ["a"]}, "'words'"),
             ({"text": " "}, "empty"),

@@ -9,11 +9,7 @@ from toy_decoder import END, ToyDecoder, byte_tokenizer
 from limbeck.artifact.generation.text_model import TextModel
 from limbeck.tasks.chat.template import MessageTemplate
 
-# As those of models that read parts of a message one after the other.
-PARTS = (
-    "{% for m in messages %}{{ m.role }}:{% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}<end>{% endfor %}"
-)
+TURNS = "{% for m in messages %}{{ m.role }}:{{ m.content }}<end>{% endfor %}"
 
 
 def writer(template: str, tokenizer: Tokenizer | None = None) -> TextModel:
@@ -22,8 +18,8 @@ def writer(template: str, tokenizer: Tokenizer | None = None) -> TextModel:
     )
 
 
-def said(*contents: Any, **keys: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": content} | keys for content in contents]
+def said(*contents: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content} for content in contents]
 
 
 HALVES = [{"type": "text", "text": "a<en"}, {"type": "text", "text": "d>b"}]
@@ -32,12 +28,11 @@ HALVES = [{"type": "text", "text": "a<en"}, {"type": "text", "text": "d>b"}]
 @pytest.mark.parametrize(
     ("template", "messages"),
     [
-        (PARTS, said(HALVES)),
+        ("{{ messages[0].content | replace('\n', '') }}", said(HALVES)),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", said("a<en", "d>b")),
         # The template writes a half itself, and takes what stands between two of them away.
         ("{% for m in messages %}<{{ m.content }}{% endfor %}", said("end>b")),
         ("{% for m in messages %}{{ m.content | replace('\n', '') }}{% endfor %}", said("<e\nnd>")),
-        ("{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}", said("nd>", name="<e")),
         ("{% for m in messages %}{{ m.content | lower }}{% endfor %}", said("<END>")),
     ],
 )
@@ -62,7 +57,7 @@ def test_what_a_tokenizer_reads_as_a_special_token_is_one() -> None:
 
 @pytest.mark.parametrize("content", ["a < b > c <", "<en d>", "if x<end: y>2", "☃ < [", "ﷺ<>"])
 def test_signs_alone_are_no_special_tokens(content: str) -> None:
-    assert END in writer(PARTS).prompt_of_messages(said(content))
+    assert END in writer(TURNS).prompt_of_messages(said(content))
 
 
 def test_a_strange_letter_is_no_special_token() -> None:
@@ -76,7 +71,7 @@ def test_a_strange_letter_is_no_special_token() -> None:
 
 
 def test_a_prompt_that_is_far_too_long_is_not_tokenized_whole() -> None:
-    model = writer(PARTS)
+    model = writer(TURNS)
     with pytest.raises(ValueError, match="1,000,010 characters, which are far more than the 300"):
         model.prompt_of_messages(said("a" * 1_000_000))
     # Of one that is not, who answers tells how many tokens there are.

@@ -182,10 +182,8 @@ def test_a_question_has_one_unit_at_its_end(folder: Path) -> None:
     [
         (3, "not int"),
         ("  ", "empty text"),
-        ({"messages": []}, "a list of objects"),
-        ({"messages": [{"role": "user"}]}, "the 1. is no object"),
-        ({"messages": [{"role": "robot", "content": "a"}]}, "the 1. is no object"),
-        ({"messages": [{"role": "user", "content": 3}]}, "is no text"),
+        ({"messages": []}, "1 to 4,096 objects"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "its role is `robot`"),
         ({"text": "a", "label": "b"}, "a dict of text, label"),
     ],
 )

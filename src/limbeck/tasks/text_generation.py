@@ -20,6 +20,7 @@ import numpy as np
 
 from limbeck.sources import Row, place_of
 from limbeck.tasks import Encoded, Scored
+from limbeck.tasks.chat.conversation import conversation
 from limbeck.tasks.inputs.dialogue import DialogueInput
 from limbeck.tasks.inputs.token_bytes import byte_lengths
 from limbeck.tasks.inputs.tokenized import kind_of, vocabulary
@@ -29,7 +30,6 @@ from limbeck.tasks.types import Answer, Array, Figures, Names, Rows
 
 # What an answer to "what comes next" names.
 MOST_PROBABLE = 5
-ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TextGeneration:
         if isinstance(raw, dict) and raw.keys() == {"prompt"}:
             raw = {"messages": [{"role": "user", "content": raw["prompt"]}]}
         if isinstance(raw, dict) and raw.keys() == {"messages"}:
-            return {"messages": checked_messages(raw["messages"]), "asked": True}
+            return {"messages": conversation(raw["messages"]), "asked": True}
         text = raw["text"] if isinstance(raw, dict) and raw.keys() == {"text"} else None
         if not isinstance(text, str):
             raise ValueError(
@@ -193,18 +193,3 @@ class TextGeneration:
     def details(self, scored: Scored) -> Answer:
         """None: a report by label would have the vocabulary's length."""
         return {}
-
-
-def checked_messages(messages: Any) -> list[dict[str, str]]:
-    """Messages as a user sends them. Raises ValueError for what is none, naming it."""
-    if not isinstance(messages, list | tuple) or not messages:
-        raise ValueError("messages: a list of objects, each with role and content, is needed")
-    for number, each in enumerate(messages, 1):
-        is_message = isinstance(each, dict) and each.keys() == {"role", "content"}
-        if not is_message or each["role"] not in ROLES:
-            raise ValueError(
-                f"messages: the {number}. is no object of role ({', '.join(ROLES)}) and content"
-            )
-        if not isinstance(each["content"], str):
-            raise ValueError(f"messages: the content of the {number}. is no text")
-    return [dict(each) for each in messages]

@@ -18,6 +18,7 @@ from limbeck.artifact.generation.onnx_decoder import OnnxDecoder, has_cache
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.files import read_json
+from limbeck.tasks.chat.conversation import conversation
 from limbeck.tasks.chat.template import MessageTemplate
 from limbeck.tasks.inputs.long_texts import encoded, has_more_tokens
 from limbeck.tasks.text_generation import TextGeneration
@@ -45,24 +46,24 @@ class TextModel:
     end_ids: tuple[int, ...]
     template: MessageTemplate | None = None
 
-    def prompt_of_messages(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def prompt_of_messages(self, given: Any) -> list[int]:
         """The ids of a conversation, up to where the answer begins.
 
-        Raises ValueError where the model has no template, where that refuses the messages, and
-        where they bring a special token in, alone or as the template joins them: with one, whoever
-        writes a message could end it and write the next in another's name.
+        Raises ValueError for what is no conversation, where the model has no template, where that
+        refuses the messages, and where they bring a special token in, alone or as the template
+        joins them: with one, whoever writes a message could end it and write the next in another's
+        name.
         """
         if self.template is None:
             raise ValueError(
                 "this model has no chat template, so it continues texts and answers no messages"
             )
+        messages = conversation(given)
         text = self.template.render(messages, add_generation_prompt=True)
         # As transformers' sanitizing does, but told: to rewrite a message silently changes it.
         for number, message in enumerate(messages, 1):
-            # Contents may be parts, and a template writes the role, too: all is in their JSON.
-            content = json.dumps(dict(message), ensure_ascii=False)
             for token in self.special_tokens:
-                if token in content:
+                if token in message["content"]:
                     raise ValueError(f"message {number} holds the special token {token}: remove it")
         prompt = self.prompt_of_text(text)
         self.check_specials(messages, prompt)

@@ -35,6 +35,7 @@ from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
 from limbeck.sources.jsonl import flat
 from limbeck.tasks import Task
+from limbeck.tasks.chat.conversation import conversation
 from limbeck.tasks.inputs.text import TextInput
 from limbeck.tasks.joined import JoinedTask
 
@@ -214,7 +215,7 @@ class Reading:
     def cell(self, value: Any, column: str) -> Any:
         """What a cell holds, for the task. Raises ValueError."""
         if column == MESSAGES and self.finder.writes:
-            return messages_of(value)
+            return conversation(value)
         if self.kind == "image":
             # Tables of the Hub hold a file's bytes beside its path.
             inner = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
@@ -226,15 +227,6 @@ class Reading:
         if self.kind == "words" and is_words and value:
             return tuple(cell_text(str(word), column) for word in as_list(value, column))
         return cell_text(value, column)
-
-
-def messages_of(value: Any) -> list[dict[str, Any]]:
-    """A conversation of a row. Raises ValueError for what is none; the chat template refuses others
-    by itself."""
-    are_objects = isinstance(value, list) and all(isinstance(each, dict) for each in value)
-    if not are_objects or not value:
-        raise ValueError(f"`{MESSAGES}`: a list of objects with `role` and `content` is expected")
-    return list(value)
 
 
 def read_items(source: str | None, stdin: Any, reading: Reading) -> Iterator[Item]:

@@ -10,14 +10,14 @@ import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from limbeck.artifact.generation.answering import Asked
 from limbeck.artifact.generation.sampling import Sampling
 from limbeck.artifact.generation.text_model import TextModel
 from limbeck.core.wording import suggest
-from limbeck.server.requests.asked import MOST_MESSAGES
 from limbeck.server.requests.refusals import Refused, bad_request
+from limbeck.tasks.chat.conversation import conversation
 
 # OpenAI's is 4.
 MOST_STOP_WORDS = 16
@@ -41,6 +41,8 @@ Id = Annotated[int, Field(strict=True)]
 # A mistake is told by its place, and those of a megabyte are not gathered.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Ids = Annotated[list[Id], Field(fail_fast=True)]
+# As every other way to ask has them.
+Messages = Annotated[list[dict[str, str]], BeforeValidator(conversation)]
 
 
 class Part(BaseModel):
@@ -171,43 +173,10 @@ class Body(Part):
         )
 
 
-class TextPart(Part):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(Part):
-    """A message of a conversation. What an answer of OpenAI's holds beside its content may come
-    back with it, where it is empty."""
-
-    role: Literal["system", "user", "assistant"]
-    # The first mistake is told: to gather those of a million parts takes ten seconds.
-    content: str | Annotated[list[TextPart], Field(max_length=MOST_MESSAGES, fail_fast=True)]
-    # Who of several speaks; templates of open models know no names.
-    name: None = None
-    refusal: None = None
-    tool_calls: Nothing | None = None
-    function_call: None = None
-    audio: None = None
-    annotations: Nothing | None = None
-
-    def told(self) -> dict[str, str]:
-        """The message as chat templates read it: its content is one text."""
-        content = self.content
-        if not isinstance(content, str):
-            # As vLLM joins them: what were pieces are lines.
-            content = "\n".join(part.text for part in content)
-        return {"role": self.role, "content": content}
-
-
 class ChatBody(Body):
     """Of /v1/chat/completions."""
 
-    messages: Annotated[
-        list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)
-    ]
+    messages: Messages
     max_completion_tokens: Count | None = None
     # By habit, as those of `Body`.
     logprobs: Literal[False] | None = None
@@ -235,7 +204,7 @@ class ChatBody(Body):
 
     def prompt(self, writer: TextModel) -> list[int]:
         """The ids of the conversation. Raises ValueError."""
-        return writer.prompt_of_messages([message.told() for message in self.messages])
+        return writer.prompt_of_messages(self.messages)
 
     def most_tokens(self) -> int | None:
         """Tokens of the answer; None for as many as the model has room for."""
@@ -286,7 +255,6 @@ def read(value: Any, kind: type[ChatBody] | type[TextBody]) -> ChatBody | TextBo
 
 # The parts of a body that have keys of their own.
 PARTS: dict[str, type[Part]] = {
-    "messages": Message,
     "stream_options": StreamOptions,
     "response_format": ResponseFormat,
 }

@@ -21,14 +21,13 @@ from limbeck.server.requests.http import Request, is_json
 from limbeck.server.requests.multipart import parts_of
 from limbeck.server.requests.refusals import Refused, bad_request, too_large
 from limbeck.server.settings import Limits
+from limbeck.tasks.chat.conversation import conversation
 from limbeck.tasks.text_generation import TextGeneration
 
 ROW_KEYS = ("text", "text_b", "words", "image")
 # Of a model that writes: what a user says, or a conversation as the chat template reads it.
 WRITER_KEYS = ("text", "messages")
 NUL = "\0"
-# Of a conversation: more are more tokens than any open model reads.
-MOST_MESSAGES = 4096
 # Characters of a key that a message repeats.
 MOST_SHOWN = 60
 # What JSON begins with, of an object, a list or a text.
@@ -123,7 +122,7 @@ def raw_input(value: Any, predictor: Predictor, limits: Limits) -> Any:
         if key == "words":
             check_words(content, limits)
         elif key == "messages":
-            check_messages(content)
+            row[key] = messages_of(content)
         elif not isinstance(content, str):
             raise bad_request(f"{key!r}: a text is expected")
         elif key == "image":
@@ -186,12 +185,12 @@ def check_words(words: Any, limits: Limits) -> None:
     checked_text(" ".join(words), limits)
 
 
-def check_messages(messages: Any) -> None:
-    """Raise Refused for what is no list of messages; the chat template refuses others by itself."""
-    are_objects = isinstance(messages, list) and all(isinstance(each, dict) for each in messages)
-    if not are_objects or not 0 < len(messages) <= MOST_MESSAGES:
-        why = f"'messages': a list of 1 to {MOST_MESSAGES:,} objects with role and content"
-        raise bad_request(f"{why} is expected")
+def messages_of(content: Any) -> list[dict[str, str]]:
+    """A conversation. Raises Refused for what is none."""
+    try:
+        return conversation(content)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def checked_text(text: str, limits: Limits) -> str:

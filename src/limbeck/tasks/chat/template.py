@@ -21,6 +21,8 @@ from limbeck.tasks.chat.sandbox import Program, Span
 # The longest known template, with tools in it, has some 20,000 characters.
 MOST_TEMPLATE_CHARACTERS = 200_000
 ASSISTANT = "assistant"
+SYSTEM = "system"
+DEVELOPER = "developer"
 
 Message = Mapping[str, Any]
 
@@ -82,7 +84,7 @@ class MessageTemplate:
         Raises ValueError for messages that are none, for those that the template refuses (most
         refuse unknown roles, and some two turns of one role), and where it takes too long.
         """
-        return self._rendered(checked(messages), add_generation_prompt, tools).text
+        return self._rendered(self._listed(messages), add_generation_prompt, tools).text
 
     def render_answers(self, messages: Sequence[Message]) -> Rendered:
         """The text of a conversation and where the assistant's answers stand in it, each with the
@@ -92,7 +94,7 @@ class MessageTemplate:
         others follow that its answer cannot be found.
         """
         # 1. The whole text, with the spans that the template may mark.
-        listed = checked(messages)
+        listed = self._listed(messages)
         rendered = self._rendered(listed)
         if self.program.marks_answers:
             return rendered
@@ -104,6 +106,14 @@ class MessageTemplate:
                 spans.append(self._answer(rendered.text, listed[: i + 1], start))
                 start = spans[-1][1]
         return Rendered(rendered.text, tuple(spans))
+
+    def _listed(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """As `checked`; `developer`, OpenAI's later name of `system`, by the older one where the
+        template has never heard of the other."""
+        listed = checked(messages)
+        if DEVELOPER in self.text:
+            return listed
+        return [each | {"role": SYSTEM} if each["role"] == DEVELOPER else each for each in listed]
 
     def _answer(self, text: str, messages: list[dict[str, Any]], start: int) -> Span:
         """The span in `text` of the answer that is the last of `messages`, from `start` on."""
