@@ -50,7 +50,7 @@ def connections_within(most: int) -> int:
         # A system without POSIX, which bounds no process so.
         return most
     # What is open now, and what is opened on the way: files of a model, of counts, of the log.
-    others = len(os.listdir("/dev/fd")) + SPARE_FILES
+    others = num_open_files() + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return most
@@ -64,6 +64,13 @@ def connections_within(most: int) -> int:
             "first connection: raise it"
         )
     return min(most, soft - others)
+
+
+def num_open_files() -> int:
+    """How many files this process has open."""
+    # A root file system may be without /dev, and systems other than Linux are without /proc.
+    folder = next(path for path in ("/proc/self/fd", "/dev/fd") if os.path.isdir(path))
+    return len(os.listdir(folder))
 
 
 def let_nobody_in(listening: socket.socket) -> None:
