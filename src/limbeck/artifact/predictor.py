@@ -227,7 +227,7 @@ class Predictor:
             return {name: raw[name] for name in expected if name in raw} or raw
         for name in expected:
             if name in raw:
-                return tuple(raw[name]) if name == "words" else raw[name]
+                return raw[name]
         raise ValueError(
             f"{' or '.join(expected)} is needed in a dict, not {', '.join(map(str, raw))}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from limbeck.core.contract import described
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells.labels import LabelParser
+from limbeck.sources._cells.record import words_of
 from limbeck.sources._cells.tags import check_length
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources._images import ImageReader, file_of
@@ -244,7 +245,7 @@ def cell_value(key: str, given: Any, labels: _Labels) -> Any:
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
         if key == "words":
-            words = [checked_unicode(key, str(word)) for word in given]
+            words = [checked_unicode(key, word) for word in words_of(given, key)]
             check_length(words)
             return words
         return [labels.name(tag) for tag in given]

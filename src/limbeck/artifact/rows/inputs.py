@@ -30,7 +30,7 @@ from limbeck.artifact.rows.word_columns import are_word_columns, sentences, spoo
 from limbeck.core import yaml12
 from limbeck.core.files import naming, read_at_most, require_file
 from limbeck.sources import Row, text_folder
-from limbeck.sources._cells.record import as_list, as_sentences, cell_text
+from limbeck.sources._cells.record import as_list, as_sentences, cell_text, words_of
 from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
 from limbeck.sources.jsonl import flat
@@ -225,7 +225,8 @@ class Reading:
         # A list, or a text that training would read as one.
         is_words = isinstance(value, list) or column == self.finder.recipe.get("words")
         if self.kind == "words" and is_words and value:
-            return tuple(cell_text(str(word), column) for word in as_list(value, column))
+            words = words_of(as_list(value, column), column)
+            return tuple(cell_text(word, column) for word in words)
         return cell_text(value, column)
 
 

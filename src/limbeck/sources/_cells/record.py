@@ -142,7 +142,7 @@ class WordCells:
 
     def row(self, record: Mapping[str, Any], *, is_labelled: bool) -> Row:
         """The row of a record. Raises ValueError for a cell that cannot be used."""
-        words = [str(word) for word in as_list(record[self.words], self.words)]
+        words = words_of(as_list(record[self.words], self.words), self.words)
         if not words:
             raise ValueError(f"{self.words}: no word here. Remove the row")
         check_length(words)
@@ -205,6 +205,18 @@ def as_list(cell: Any, column: str) -> list[Any]:
     if not isinstance(cell, list):
         raise ValueError(f"{column}: {str(cell)[:SHOWN_CHARACTERS]!r} is no list")
     return cell
+
+
+def words_of(given: Iterable[Any], column: str) -> list[str]:
+    """The words of a list. Raises ValueError for one that is no text: as Python prints it, it would
+    be another word than anybody wrote (`None`, `nan`, `1e-05`)."""
+    words = []
+    for number, word in enumerate(given, 1):
+        if not isinstance(word, str):
+            shown = repr(word)[:SHOWN_CHARACTERS]
+            raise ValueError(f"{column}: word {number}, {shown}, is no text. Write it in quotes")
+        words.append(word)
+    return words
 
 
 def share_of(cell: Any, column: str) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from limbeck.core.scripts import Span, pieces, stretch_pattern, word_pattern
 from limbeck.sources import Row
+from limbeck.sources._cells.record import words_of
 from limbeck.tasks import Encoded
 from limbeck.tasks.inputs.long_texts import MOST_CHARACTERS, encoded
 from limbeck.tasks.inputs.tokenized import TokenizedInput, inputs_of
@@ -53,8 +54,8 @@ class WordsInput(TokenizedInput):
             spans = self.spans(raw)
             words = [raw[start:end] for start, end in spans]
             row = {"words": words, "text": raw, "spans": spans}
-        elif isinstance(raw, list | tuple):
-            row = {"words": [str(word) for word in raw]}
+        elif isinstance(raw, list | tuple | np.ndarray):
+            row = {"words": words_of(raw, "words")}
         else:
             raise ValueError(f"a text or a list of words is needed, not {type(raw).__name__}")
         if not row["words"]:

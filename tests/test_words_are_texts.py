@@ -1,0 +1,84 @@
+"""A word that is no text is refused wherever it is read: nobody wrote what Python prints of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import call
+from server.made import install_products, write_model
+
+import limbeck
+from limbeck.artifact.load import load
+from limbeck.sources.jsonl import Jsonl
+from limbeck.sources.parquet import Parquet
+from limbeck.sources.rows import Rows
+
+NO_TEXTS = [1994, 1e-5, float("nan"), None, True, ["York"], {"a": 1}]
+
+
+def refused(word: Any) -> str:
+    return f"word 2, {word!r}, is no text. Write it in quotes"
+
+
+@pytest.mark.parametrize("word", NO_TEXTS, ids=repr)
+def test_in_training(word: Any, tmp_path: Path) -> None:
+    row = {"words": ["Ada", word], "tags": ["B-PER", "O"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError) as told:
+        Jsonl(tmp_path, words="words", tags="tags").read()
+    assert refused(word) in str(told.value)
+    with pytest.raises(ValueError) as told:
+        Rows().take({"train": [row]})
+    assert refused(word) in str(told.value)
+
+
+@pytest.mark.parametrize("words", [["Ada", None], [1815, 1852]])
+def test_in_a_table(words: list[Any], tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"words": [words], "tags": [["B-PER", "O"]]})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=r"words: word [12], (None|1815), is no text"):
+        Parquet(tmp_path, words="words", tags="tags").read()
+
+
+@pytest.fixture
+def tagger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    install_products(tmp_path / "site", monkeypatch)
+    return write_model(tmp_path / "artifact", "token-classification")
+
+
+@pytest.mark.parametrize("word", NO_TEXTS, ids=repr)
+def test_in_an_artifact(
+    word: Any, tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = load(tagger)
+    given: list[Any] = [("Ada", word), {"words": ["Ada", word]}]
+    for raw in given:
+        with pytest.raises(ValueError) as told:
+            predictor.predict(raw)
+        assert refused(word) in str(told.value)
+    rows = tmp_path / "rows.jsonl"
+    row = {"words": ["Ada", word], "tags": ["B-PER", "O"]}
+    rows.write_text(json.dumps(row) + "\n")
+    call("predict", tagger, rows)
+    assert refused(word) in json.loads(capsys.readouterr().out)["error"]
+    for labelled in ([row], rows):
+        with pytest.raises(ValueError) as told:
+            limbeck.evaluate(tagger, labelled)
+        assert refused(word) in str(told.value)
+
+
+def test_words_of_a_dict_may_be_a_sentence_or_an_array(tagger: Path) -> None:
+    predictor = load(tagger)
+    words = ["Ada", "lives"]
+    expected = predictor.predict(("Ada", "lives"))
+    for given in (words, tuple(words), np.array(words)):
+        assert predictor.predict({"words": given}) == expected
+    # It was tagged letter by letter.
+    assert predictor.predict({"words": "Ada lives"})["tags"] == expected["tags"]
+    with pytest.raises(ValueError, match="a text or a list of words is needed, not int"):
+        predictor.predict({"words": 5})
