@@ -1,6 +1,7 @@
 """A word that is no text is refused wherever it is read: nobody wrote what Python prints of it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ def refused(word: Any) -> str:
     return f"word 2, {word!r}, is no text. Write it in quotes"
 
 
+def refuses(word: Any) -> Any:
+    return pytest.raises(ValueError, match=re.escape(refused(word)))
+
+
 @pytest.mark.parametrize("word", NO_TEXTS, ids=repr)
 def test_in_training(word: Any, tmp_path: Path) -> None:
     row = {"words": ["Ada", word], "tags": ["B-PER", "O"]}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(ValueError) as told:
+    with refuses(word):
         Jsonl(tmp_path, words="words", tags="tags").read()
-    assert refused(word) in str(told.value)
-    with pytest.raises(ValueError) as told:
+    with refuses(word):
         Rows().take({"train": [row]})
-    assert refused(word) in str(told.value)
 
 
 @pytest.mark.parametrize("words", [["Ada", None], [1815, 1852]])
@@ -58,18 +61,16 @@ def test_in_an_artifact(
     predictor = load(tagger)
     given: list[Any] = [("Ada", word), {"words": ["Ada", word]}]
     for raw in given:
-        with pytest.raises(ValueError) as told:
+        with refuses(word):
             predictor.predict(raw)
-        assert refused(word) in str(told.value)
     rows = tmp_path / "rows.jsonl"
     row = {"words": ["Ada", word], "tags": ["B-PER", "O"]}
     rows.write_text(json.dumps(row) + "\n")
     call("predict", tagger, rows)
     assert refused(word) in json.loads(capsys.readouterr().out)["error"]
     for labelled in ([row], rows):
-        with pytest.raises(ValueError) as told:
+        with refuses(word):
             limbeck.evaluate(tagger, labelled)
-        assert refused(word) in str(told.value)
 
 
 def test_words_of_a_dict_may_be_a_sentence_or_an_array(tagger: Path) -> None:
