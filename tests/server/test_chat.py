@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -259,9 +260,20 @@ def test_the_models_are_listed(port: int) -> None:
         ({"top_p": 0}, 400, "`top_p`"),
         ({"n": 2}, 400, "`n`: 1 is expected"),
         ({"logprobs": True}, 400, "`logprobs`: false is expected"),
-        ({"seed": 1 << 70}, 400, "`seed`: a whole number of at most 64 bits is expected"),
+        ({"seed": 1 << 70}, 400, "`seed`: a whole number is expected"),
         ({"messages": [{"role": "user", "content": 7}]}, 400, "message 1 (user): content: a text, or a list"),
-        ({"max_tokens": 0}, 400, "`max_tokens`"),
+        ({"max_tokens": 0}, 400, "`max_tokens`: at least 1 is expected, not 0"),
+        ({"max_tokens": "5"}, 400, '`max_tokens`: a whole number is expected, not "5"'),
+        ({"max_tokens": True}, 400, "`max_tokens`: a whole number is expected, not true"),
+        ({"temperature": True}, 400, "`temperature`: a number is expected, not true"),
+        ({"temperature": 3}, 400, "`temperature`: at most 2 is expected, not 3"),
+        ({"n": True}, 400, "`n`: 1 is expected, not true"),
+        ({"stream": 1}, 400, "`stream`: true or false is expected, not 1"),
+        ({"logprobs": 0}, 400, "`logprobs`: false is expected, not 0"),
+        ({"presence_penalty": False}, 400, "`presence_penalty`: 0 is expected, not false"),
+        ({"stop": 5}, 400, "`stop`: a text or a list is expected, not 5"),
+        ({"seed": 1 << 63}, 400, "`seed`: less than 9223372036854775808 is expected"),
+        ({"messages": None}, 400, "`messages`: a list of 1 to 4,096"),
         ({"tools": [{"type": "function"}]}, 400, "`tools` is not done here"),
         ({"logit_bias": {"7": 1}}, 400, "`logit_bias` is not done here"),
         ({"max_token": 5}, 400, "Did you mean `max_tokens`?"),
@@ -276,7 +288,7 @@ def test_the_models_are_listed(port: int) -> None:
         ({"reasoning_effort": "high"}, 400, "`reasoning_effort`"),
         ({"tool_choice": "required"}, 400, "`tool_choice`"),
         ({"temprature": 1}, 400, "Did you mean `temperature`"),
-        ({"stop": ["a"] * 17}, 400, "`stop"),
+        ({"stop": ["a"] * 17}, 400, "`stop`: a list of at most 16 is expected, not a list of 17"),
         ({"stop": ""}, 400, "stop: a word"),
         ({"response_format": {"type": "json_schema"}}, 400, "`json_schema` with a `schema`"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "x"}}}}, 400, "schema"),
@@ -292,10 +304,33 @@ def test_what_cannot_be_answered_is_told_in_openais_form(
     assert answer["error"]["code"] == ("model_not_found" if status == 404 else None)
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (413, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (500, "server_error"),
+        (503, "service_unavailable_error"),
+        (504, "timeout_error"),
+        (507, "server_error"),
+    ],
+)
+def test_an_error_is_of_openais_kind(status: int, kind: str) -> None:
+    from limbeck.server.chat.replies import error_of
+    from limbeck.server.requests.refusals import Refused
+
+    told = {"message": "why", "type": kind, "param": None, "code": None}
+    assert error_of(Refused(HTTPStatus(status), "why")) == {"error": told}
+
+
 def test_what_clients_send_by_habit_changes_nothing(port: int) -> None:
     plain = chat(port, max_tokens=4, temperature=0)[1]["choices"]
     habits = {
         "n": 1,
+        "seed": -1,
+        "stop": [],
+        "top_p": None,
+        "frequency_penalty": 0.0,
         "logprobs": False,
         "top_logprobs": 0,
         "tools": [],

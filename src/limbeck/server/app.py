@@ -170,11 +170,12 @@ class Application:
                 self.access.count(request.token)
             return await handler(request)
         except Refused as error:
-            # A sentence, and nothing of what was sent or of this machine.
-            return openai_refusal(error) if is_openai(request.path) else refusal(error)
+            refused = error
         except OSError as error:
             logs.log("disk", logs.ERROR, id=request.id, why=str(error))
-            return refusal(own_trouble(error))
+            refused = own_trouble(error)
+        # A sentence, and nothing of what was sent or of this machine.
+        return openai_refusal(refused) if is_openai(request.path) else refusal(refused)
 
     async def live(self, request: Request) -> Answer:
         """The process runs."""

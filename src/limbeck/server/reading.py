@@ -1,7 +1,6 @@
 """The settings of a server as they are read: of a file, with what is typed over them, and each
 mistake at its place."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from limbeck.core import wording, yaml12
 from limbeck.recipe.origin import Origin
+from limbeck.server.requests.expected import EXPECTED, expected, shown
 from limbeck.server.settings import (
     NAME,
     Bounds,
@@ -141,27 +141,18 @@ CURES = {
 }
 OF_A_MODEL = "models: {NAME: {folder: FOLDER}}"
 # What is expected in place of a value, by pydantic's kinds of mistakes and their bounds.
-EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a number that is finite",
-    "bool_type": "true or false",
-    "string_type": "a text",
+OF_SETTINGS = {
+    **EXPECTED,
     "list_type": "a list, such as [ml.internal],",
     "path_type": "a path",
-    "model_type": "a part with keys, such as {{{example}}},",
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
-    "less_than_equal": "at most {le}",
 }
+A_PART = "a part with keys, such as {%s},"
 EXAMPLES = {
     "limits": "queue: 64",
     "logs": "requests: true",
     "candidate": "folder: FOLDER",
     "bounds": "rows: 1000",
 }
-# Characters of a value that a message repeats.
-MOST_SHOWN = 40
 
 
 def mistakes(error: ValidationError, whole: type[Strict] = Settings) -> list[Mistake]:
@@ -184,21 +175,15 @@ def mistakes(error: ValidationError, whole: type[Strict] = Settings) -> list[Mis
             why = f"it is missing, as in {OF_A_MODEL}" if is_of_model else "it is missing"
         elif each["type"] == "model_type" and is_of_model and key not in PARTS:
             why = f"the folder of its artifact is expected, as in {OF_A_MODEL}"
-        elif each["type"] in EXPECTED:
-            facts = {"example": EXAMPLES.get(key, "KEY: VALUE"), **each.get("ctx", {})}
-            expected = EXPECTED[each["type"]].format(**facts)
-            why = f"{expected} is expected, not {shown(each['input'])}"
+        elif each["type"] in OF_SETTINGS:
+            what = expected(each, OF_SETTINGS)
+            if each["type"] == "model_type":
+                what = A_PART % EXAMPLES.get(key, "KEY: VALUE")
+            why = f"{what} is expected, not {shown(each['input'])}"
         else:
             why = each["msg"]
         found.append((path, why))
     return found
-
-
-def shown(value: Any) -> str:
-    """A value as it was written, about."""
-    if isinstance(value, dict | list):
-        return wording.json_kind(value)
-    return json.dumps(value, default=str)[:MOST_SHOWN]
 
 
 def parse_model(text: str) -> tuple[str, Hosted]:

@@ -6,16 +6,26 @@ and not used, with the values of which that is true; one that would change it, o
 is refused by its name. So are keys of which one would silently count for more than the other.
 """
 
+import json
 import secrets
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from limbeck.artifact.generation.answering import Asked
 from limbeck.artifact.generation.sampling import Sampling
 from limbeck.artifact.generation.text_model import TextModel
 from limbeck.core.wording import suggest
+from limbeck.server.requests.expected import expected, shown
 from limbeck.server.requests.refusals import Refused, bad_request
 from limbeck.tasks.chat.conversation import conversation
 
@@ -29,27 +39,38 @@ Tokens = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(gt=0, le=10)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# As OpenAI's API has them: below 0, too.
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Words = Annotated[list[str], Field(max_length=MOST_STOP_WORDS)]
 # What holds nothing, such as no tools at all.
 Nothing = Annotated[list[Any], Field(max_length=0)]
 NoKeys = Annotated[dict[str, Any], Field(max_length=0)]
 
 
-# `true` and 5.0 are no ids.
-Id = Annotated[int, Field(strict=True)]
 # A mistake is told by its place, and those of a megabyte are not gathered.
 Texts = Annotated[list[str], Field(fail_fast=True)]
-Ids = Annotated[list[Id], Field(fail_fast=True)]
+Ids = Annotated[list[int], Field(fail_fast=True)]
 # As every other way to ask has them.
 Messages = Annotated[list[dict[str, str]], BeforeValidator(conversation)]
+
+
+def only(value: bool | int) -> PlainValidator:
+    """The one value of a key that changes nothing. `Literal[1]` would take `true` for it."""
+
+    def check(given: Any) -> bool | int:
+        if given != value or isinstance(given, bool) != isinstance(value, bool):
+            raise PydanticCustomError("literal_error", "", {"expected": json.dumps(value)})
+        return value
+
+    return PlainValidator(check)
 
 
 class Part(BaseModel):
     """A part of a body: a key that it does not know is a mistake."""
 
-    # An ignored key would be another answer than was asked for.
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An ignored key would be another answer than was asked for, and so would a value that is read
+    # as one of another kind: "5" as 5, true as 1.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +92,7 @@ class StreamOptions(Part):
     """
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: Annotated[bool, only(False)] | None = None
 
 
 class NamedSchema(Part):
@@ -118,9 +139,9 @@ class Body(Part):
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     # 3. What is sent by habit, and would mean more with another value.
-    n: Literal[1] | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
+    n: Annotated[int, only(1)] | None = None
+    frequency_penalty: Annotated[float, only(0)] | None = None
+    presence_penalty: Annotated[float, only(0)] | None = None
     logit_bias: NoKeys | None = None
     # 4. Who is asking, and what it may cost, is of no use here, and nothing is stored.
     user: str | None = None
@@ -142,7 +163,8 @@ class Body(Part):
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             repetition_penalty=self.repetition_penalty or 1.0,
-            seed=secrets.randbits(63) if self.seed is None else self.seed,
+            # Those below 0 are seeds of their own, above the others.
+            seed=secrets.randbits(63) if self.seed is None else self.seed % 2**64,
         )
 
     def stop_words(self) -> tuple[str, ...]:
@@ -179,8 +201,8 @@ class ChatBody(Body):
     messages: Messages
     max_completion_tokens: Count | None = None
     # By habit, as those of `Body`.
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
+    logprobs: Annotated[bool, only(False)] | None = None
+    top_logprobs: Annotated[int, only(0)] | None = None
     tools: Nothing | None = None
     functions: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
@@ -216,10 +238,10 @@ class TextBody(Body):
 
     # Otherwise a field would stand where a method is.
     prompt_: str | Texts | Ids = Field(alias="prompt")
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    echo: Annotated[bool, only(False)] | None = None
+    best_of: Annotated[int, only(1)] | None = None
     # How many tokens' probabilities: none.
-    logprobs: Literal[0] | None = None
+    logprobs: Annotated[int, only(0)] | None = None
     suffix: Literal[""] | None = None
 
     def prompt(self, writer: TextModel) -> list[int]:
@@ -276,42 +298,14 @@ def mistake(error: ValidationError, kind: type[Part]) -> Refused:
     # Of keys beside one another the sentence names both.
     if first["type"] == "value_error":
         return bad_request(str(first["ctx"]["error"]))
-    told = [in_words(each) for each in found if place_of(each["loc"]) == place]
-    return bad_request(f"`{place}`: {', or '.join(dict.fromkeys(told))}")
-
-
-# What is expected, in the words of JSON, by pydantic's kinds of mistakes.
-EXPECTED = {
-    "none_required": "null",
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "int_parsing_size": "a whole number of at most 64 bits",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a number that is finite",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "missing": "a value",
-}
-# Of what pydantic writes in Python's way.
-CONSTANTS = {"True": "true", "False": "false", "None": "null"}
-
-
-def in_words(mistake: Mapping[str, Any]) -> str:
-    """What is expected where a mistake stands, to who writes JSON and perhaps no Python."""
-    kind = mistake["type"]
-    expected = EXPECTED.get(kind)
-    if kind == "literal_error":
-        choices = str(mistake["ctx"]["expected"]).replace("'", '"')
-        expected = CONSTANTS.get(choices, choices)
-    # Others are bounds, such as "Input should be greater than or equal to 0".
-    return f"{expected} is expected" if expected else str(mistake["msg"])
+    told = [each for each in found if place_of(each["loc"]) == place]
+    # A list that is too long is no text either, and that is not what is wrong with it.
+    told = [each for each in told if not each["type"].endswith("_type")] or told
+    expectations = dict.fromkeys(expected(each) or str(each["msg"]) for each in told)
+    why = f"`{place}`: {' or '.join(expectations)} is expected"
+    # Of a key that is missing the input is what lacks it.
+    is_missing = first["type"] == "missing"
+    return bad_request(why if is_missing else f"{why}, not {shown(first['input'])}")
 
 
 def names_of(kind: type[BaseModel]) -> list[str]:

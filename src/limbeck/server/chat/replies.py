@@ -19,6 +19,7 @@ KINDS = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "service_unavailable_error",
     HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
 }
 
@@ -31,7 +32,9 @@ def is_openai(path: str) -> bool:
 def error_of(error: Refused) -> dict[str, Any]:
     """A refusal as an object of JSON."""
     # The client turns the status into an exception, and shows the message.
-    kind = KINDS.get(error.status, "invalid_request_error")
+    # The server's own trouble is nothing that another request would mend.
+    is_own = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = KINDS.get(error.status, "server_error" if is_own else "invalid_request_error")
     # Of an address that is none no model is missing.
     is_missing = error.status == HTTPStatus.NOT_FOUND and not isinstance(error, NothingThere)
     code = "model_not_found" if is_missing else None
