@@ -1,4 +1,4 @@
-"""Dialogues that lie on disk: the rows, splits and keys of those that are held, in bounded memory."""
+"""Dialogues and plain texts that lie on disk: the rows, splits and keys of those that are held, in bounded memory."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ from limbeck.recipe.model import Data
 from limbeck.sources import _on_disk
 from limbeck.sources._on_disk import RowCollector, RowFile, RowsOnDisk, changed, joined, picked
 from limbeck.tasks import packed
+from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.text_generation import TextGeneration
 
 ODD = ["Grüße 你好 \U0001f600", 'quotes " and \\ and \n ends', "\u2028 \x7f", "a" * 3000]
@@ -63,14 +64,15 @@ def test_rows_come_back_as_they_were_and_in_any_order() -> None:
 def test_few_rows_and_texts_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_on_disk, "HELD_ROWS", 4)
     kinds = []
-    for row, count in ((dialogue(1), 3), (dialogue(1), 9), ({"text": "x", "label": "y"}, 9)):
+    labelled = {"text": "x", "label": "y"}
+    for row, count in ((dialogue(1), 3), (dialogue(1), 9), (labelled, 9), ({"text": "x"}, 9)):
         collector = RowCollector()
         for _ in range(count):
             collector.append(row)
         rows = collector.rows()
         assert list(rows) == [row] * count
         kinds.append(type(rows))
-    assert kinds == [list, RowsOnDisk, list]
+    assert kinds == [list, RowsOnDisk, list, RowsOnDisk]
 
 
 def loaded(folder: Path, kind: str, **keys: Any) -> Splits:
@@ -113,11 +115,30 @@ def test_a_bad_row_is_named_by_its_line_however_many_were_written_before(
     assert skipped.num_bad == 1
 
 
+@pytest.mark.parametrize("task", [TextGeneration, MaskedLm])
+def test_plain_texts_on_disk_are_split_and_encoded_as_those_that_are_held(
+    task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"line {number} {ODD[number % 2]}".replace("\n", " ") for number in range(83)]
+    (tmp_path / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    asked = Data.model_validate({"source": "text", "path": str(tmp_path)})
+    held = load_splits(asked, task)
+    monkeypatch.setattr(_on_disk, "HELD_ROWS", 5)
+    monkeypatch.setattr(_on_disk, "READ_TOGETHER", 7)
+    kept = load_splits(asked, task)
+    assert isinstance(held.train, list) and isinstance(kept.train, RowsOnDisk)
+    for split in ("train", "validation", "test"):
+        assert list(getattr(kept, split)) == list(getattr(held, split))
+        assert kept.fingerprint(split) == held.fingerprint(split)
+    assert kept.notes == held.notes
+
+
 MEASURED = """
 import json, resource, sys
 from pathlib import Path
 from limbeck.data.splits import load_splits
 from limbeck.recipe.model import Data
+from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.text_generation import TextGeneration
 splits = load_splits(Data.model_validate({"source": "jsonl", "path": sys.argv[1]}), TextGeneration)
 assert len(splits.train) > 1

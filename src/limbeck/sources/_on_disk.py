@@ -1,5 +1,5 @@
-"""Dialogues that lie in a file and are read when they are asked for: what a million of them take of
-memory is sixteen bytes each, and not the Python objects of their texts (1.4 kB).
+"""Dialogues and plain texts that lie in a file and are read when they are asked for: what a million
+of them take of memory is sixteen bytes each, and not the Python objects of their texts (1.4 kB).
 
 Rows are written as JSON, one behind the other, into a file without a name beside the cache, which
 is gone with the process. The user's own file is read once, from its beginning to its end: a table
@@ -120,9 +120,10 @@ def _row(content: bytes) -> Row:
 
 
 class RowCollector:
-    """Takes the rows of a split, one by one, and moves dialogues to disk once they are many.
+    """Takes the rows of a split, one by one, and moves them to disk once they are many: dialogues,
+    and texts without anything beside them.
 
-    Texts and tags stay lists: their labels are objects that rows share, and they are short.
+    Rows with labels and tags stay lists: their labels are objects that rows share.
     """
 
     def __init__(self) -> None:
@@ -132,7 +133,7 @@ class RowCollector:
     def append(self, row: Row) -> None:
         """Take a row."""
         self.held.append(row)
-        if len(self.held) >= HELD_ROWS and "messages" in row:
+        if len(self.held) >= HELD_ROWS and ("messages" in row or row.keys() == {"text"}):
             self._write()
 
     def _write(self) -> None:

@@ -4,10 +4,12 @@ Each line that is not blank is one text. `masked-lm` packs neighbouring lines to
 of the lines matters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limbeck.sources import OnBadRow, Row, fail
 from limbeck.sources._files import Lines, filled_lines
+from limbeck.sources._on_disk import RowCollector
 from limbeck.sources._split_files import find_splits
 
 SUFFIXES = (".txt", ".tokens", ".text", ".raw")  # WikiText has `wiki.train.tokens`
@@ -27,14 +29,14 @@ class Text:
     test: str | None = None
     encoding: str | None = None
 
-    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, list[Row]]:
-        """The texts of each split. Raises ValueError."""
+    def read(self, on_bad_row: OnBadRow = fail) -> dict[str, Sequence[Row]]:
+        """The texts of each split; many of them lie on disk. Raises ValueError."""
         given_names = {"train": self.train, "validation": self.validation, "test": self.test}
-        texts_of: dict[str, list[Row]] = {}
+        texts_of: dict[str, Sequence[Row]] = {}
         for split, files in find_splits(self.path, SUFFIXES, given_names).items():
-            texts_of[split] = [
-                {"text": text}
-                for file in files
-                for text in filled_lines(Lines(file, self.encoding), on_bad_row)
-            ]
+            collector = RowCollector()
+            for file in files:
+                for text in filled_lines(Lines(file, self.encoding), on_bad_row):
+                    collector.append({"text": text})
+            texts_of[split] = collector.rows()
         return texts_of
