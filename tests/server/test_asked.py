@@ -109,6 +109,14 @@ def test_a_second_text_is_for_models_of_pairs(
     assert asked(predictor, {"text": "rain"}) == [{"text": "rain"}]
 
 
+def test_a_model_of_pairs_says_what_a_row_is(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = opened("text-classification")
+    assert 'such as {"text": "..."}' in refusal(predictor, [3]).why
+    monkeypatch.setitem(predictor.__dict__, "needs_pair", True)
+    for body in ([3], {}, {"text": "rain", "other": "sun"}):
+        assert 'such as {"text": "...", "text_b": "..."}' in refusal(predictor, body).why
+
+
 def test_a_model_of_pairs_is_asked_no_text_alone() -> None:
     pair = {"text": "rain", "text_b": "sun"}
     check_pairs([pair, pair])
@@ -133,7 +141,13 @@ def test_base64_is_read_as_clients_write_it(opened: Open) -> None:
         (plain.rstrip("="), "padding"),
         (f"data:image/png,{plain}", "as in data:image/png;base64,"),
         (f"data:,{plain}", "as in data:image/png;base64,"),
-        ("not base64!", "base64 is expected"),
+        ("not base64!", "ends of lines alone"),
+        ("AA AA", "ends of lines alone"),
+        ("AAAA=", "padding"),
+        ("AAAA==", "padding"),
+        ("AAAA====", "none ends in ===="),
+        ("AAB=", "none ends in AAB="),
+        ("AAAA\t", "ends of lines alone"),
     ):
         error = refusal(predictor, {"image": text})
         assert error.status == 400 and told in error.why

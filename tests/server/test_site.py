@@ -20,6 +20,7 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.core import registry
 from limbeck.core.html.environment import digest
 from limbeck.evaluation.decisions.decision import Decision
+from limbeck.server.chat import asking
 from limbeck.server.chat.written import written_answers
 from limbeck.server.hosting import Model, Models, Version
 from limbeck.server.pages import openapi, reference, rendering
@@ -223,6 +224,35 @@ def test_the_document_is_true_of_the_answers_of_every_task(tmp_path: Path, task:
     assert not check.is_valid(answer | origin | {"model": "other"})
     if "label" in answer:
         assert not check.is_valid(answer | origin | {"label": "none of them"})
+
+
+def test_a_model_of_pairs_is_told_to_read_nothing_else(tmp_path: Path) -> None:
+    predictor = hosted(tmp_path, "mine", "text-classification").live.predictor
+    text, texts, pair = map(openapi.ref, ("Text", "RowOfTexts", "RowOfPair"))
+    either = openapi.bodies_of(predictor)["application/json"]["schema"]["anyOf"]
+    assert text in either and texts in either
+    predictor.__dict__["needs_pair"] = True
+    bodies = openapi.bodies_of(predictor)
+    assert list(bodies) == ["application/json"]
+    assert bodies["application/json"]["schema"]["anyOf"][0] == pair
+    assert json.dumps(text) not in json.dumps(bodies)
+
+
+def test_the_document_has_what_is_read_of_formats_and_parameters() -> None:
+    schemas = openapi.template()["components"]["schemas"]
+    formats = schemas["ResponseFormat"]["anyOf"]
+    named = {key for each in formats for key in each["properties"]}
+    assert named == set(asking.names_of(asking.ResponseFormat))
+    of_schema = formats[1]["properties"]["json_schema"]["properties"]
+    assert set(of_schema) == set(asking.names_of(asking.NamedSchema))
+    request = schemas["InferRequest"]["properties"]
+    for part, key in (
+        (request, "binary_data_output"),
+        (request["inputs"]["items"]["properties"], "binary_data_size"),
+        (request["outputs"]["items"]["properties"], "binary_data"),
+        (request["outputs"]["items"]["properties"], "classification"),
+    ):
+        assert key in part["parameters"]["properties"]
 
 
 @pytest.mark.parametrize("number", [openapi.MOST_NAMED, openapi.MOST_NAMED + 1])

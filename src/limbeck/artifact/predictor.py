@@ -29,6 +29,8 @@ from limbeck.sources import Row
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources.rows import is_of_pandas
 from limbeck.tasks import Encoded, Task
+from limbeck.tasks.inputs.text import TextInput
+from limbeck.tasks.joined import JoinedTask
 from limbeck.tasks.types import Answer
 
 # Batches whose rows are sorted by length together: with 16 a batch has hardly any padding left, and
@@ -82,6 +84,15 @@ class Predictor:
     def reads_pairs(self) -> bool:
         """Whether training may have had a second text."""
         return may_be_pair(recipe_data(self.folder))
+
+    @cached_property
+    def needs_pair(self) -> bool:
+        """Whether it reads nothing but pairs of texts: it reads two as one, and was trained on two.
+        A task that reads texts by themselves may be given one alone."""
+        is_joined = isinstance(self.task, JoinedTask) and self.task.input_type is TextInput
+        recipe = recipe_data(self.folder)
+        # The recipe of rows from Python names a second text whether they had one or not.
+        return is_joined and bool(recipe.get("text_b")) and recipe.get("source") != "rows"
 
     @property
     def labels(self) -> list[str]:

@@ -245,7 +245,7 @@ class Application:
         """Answers to the inputs of a body, each with the model and version it comes from."""
         model, version, body, until = await self.received(request)
         inputs, is_one = inputs_of(request, body, version.predictor)
-        if version.needs_pair:
+        if version.predictor.needs_pair:
             check_pairs(inputs)
         left = max(0.0, until - time.monotonic())
         try:

@@ -15,7 +15,6 @@ from typing import Any
 from limbeck.artifact.generation.text_model import TextModel, text_model_of
 from limbeck.artifact.load import load
 from limbeck.artifact.predictor import Predictor
-from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.server.drifting import Drift, path_of
 from limbeck.server.pages.described import facts_of
 from limbeck.server.plans import Plan, Shelf
@@ -29,8 +28,7 @@ from limbeck.server.v2.interface import Interface, interface_of
 class Version:
     """An open artifact, what its answers are told to come from, its tensors, and its counts.
 
-    writer: what writes text; None where the task is another. needs_pair: whether a text alone is no
-    question to it.
+    writer: what writes text; None where the task is another.
     """
 
     name: str
@@ -38,7 +36,6 @@ class Version:
     interface: Interface
     drift: Drift
     writer: TextModel | None = None
-    needs_pair: bool = False
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -175,5 +172,4 @@ class Opener:
             interface_of(predictor),
             drift,
             writer,
-            needs_pair(predictor.task, recipe_data(predictor.folder)),
         )

@@ -34,10 +34,7 @@ from limbeck.sources._cells.record import as_list, as_sentences, cell_text, word
 from limbeck.sources._files import Lines
 from limbeck.sources._images import SUFFIXES
 from limbeck.sources.jsonl import flat
-from limbeck.tasks import Task
 from limbeck.tasks.chat.conversation import conversation
-from limbeck.tasks.inputs.text import TextInput
-from limbeck.tasks.joined import JoinedTask
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,6 @@ def recipe_data(folder: Path) -> dict[str, Any]:
     _, recipe = yaml12.load(content.decode("utf-8", "replace"), str(path))
     data = recipe.get("data") if isinstance(recipe, dict) else None
     return data if isinstance(data, dict) else {}
-
-
-def needs_pair(task: Task, recipe: Mapping[str, Any]) -> bool:
-    """Whether an artifact reads nothing but pairs of texts: one that reads two texts as one, and
-    was trained on two. A task that reads texts by themselves may be given one alone."""
-    is_joined = isinstance(task, JoinedTask) and task.input_type is TextInput
-    # The recipe of rows from Python names the second text of a pair whether they had one or not.
-    return is_joined and bool(recipe.get("text_b")) and recipe.get("source") != "rows"
 
 
 def tell_nobody(note: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.rows.columns import ColumnFinder
-from limbeck.artifact.rows.inputs import Reading, needs_pair, recipe_data, tell_nobody
+from limbeck.artifact.rows.inputs import Reading, recipe_data, tell_nobody
 from limbeck.artifact.rows.records import FORMATS
 from limbeck.core import wording
 from limbeck.tasks.text_generation import TextGeneration
@@ -29,7 +29,7 @@ def reading_of(
         predictor.kind,
         columns,
         recipe,
-        needs_pair(predictor.task, recipe),
+        predictor.needs_pair,
         isinstance(predictor.task, TextGeneration),
     )
     return reading_with(finder, form, names, tell)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from limbeck.artifact.answers import answer_keys
 from limbeck.artifact.generation.text_model import ANSWER_KEYS
 from limbeck.artifact.predictor import Predictor
-from limbeck.artifact.rows.inputs import needs_pair, recipe_data
+from limbeck.artifact.rows.inputs import recipe_data
 from limbeck.evaluation.decisions.decision import PROBABILITIES
 from limbeck.server.requests.asked import ROW_KEYS
 from limbeck.server.settings import Limits
@@ -44,7 +44,7 @@ def facts_of(predictor: Predictor) -> dict[str, Any]:
         "task": predictor.task_name,
         "reads": predictor.kind,
         "reads_pairs": reads_pairs(predictor),
-        "needs_pair": needs_pair(predictor.task, recipe),
+        "needs_pair": predictor.needs_pair,
         "columns": {key: recipe[key] for key in ROW_KEYS if isinstance(recipe.get(key), str)},
         "answers": keys_of_answers(predictor),
         "labels": labels[:MOST_LABELS],

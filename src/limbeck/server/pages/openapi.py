@@ -230,13 +230,11 @@ def asked_and_answered(model: Model, schemas: Json) -> Json:
 
 def bodies_of(predictor: Predictor) -> Json:
     """What may be sent to a model, by its Content-Type."""
-    kind = "texts" if reads_pairs(predictor) else predictor.kind
-    if isinstance(predictor.task, TextGeneration):
-        kind = "dialogues"
+    row = f"RowOf{kind_of(predictor).capitalize()}"
     reads_images = predictor.kind == "image"
     # A text, or an image's base64, may stand for its row.
     alone = ref("Base64" if reads_images else "Text")
-    one = [ref(f"RowOf{kind.capitalize()}"), alone]
+    one = [ref(row)] if predictor.needs_pair else [ref(row), alone]
     several = list_of({"anyOf": one})
     # It holds all that is asked.
     listed = object_of(inputs=several) | {"additionalProperties": False}
@@ -246,9 +244,18 @@ def bodies_of(predictor: Predictor) -> Json:
         # As files are sent: by itself, or as a field of a form.
         bodies["image/*"] = {"schema": ref("ImageFile")}
         bodies["multipart/form-data"] = {"schema": ref("ImageForm")}
-    else:
+    elif not predictor.needs_pair:
         bodies["text/plain"] = {"schema": ref("Text")}
     return bodies
+
+
+def kind_of(predictor: Predictor) -> str:
+    """What the rows of a model are of, as the file calls them."""
+    if isinstance(predictor.task, TextGeneration):
+        return "dialogues"
+    if predictor.needs_pair:
+        return "pair"
+    return "texts" if reads_pairs(predictor) else predictor.kind
 
 
 def answer_of(predictor: Predictor, schemas: Json) -> Json:

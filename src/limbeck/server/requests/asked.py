@@ -26,6 +26,7 @@ from limbeck.tasks.text_generation import TextGeneration
 
 ROW_KEYS = ("text", "text_b", "words", "image")
 # Of a model that writes: what a user says, or a conversation as the chat template reads it.
+PAIR = '{"text": "...", "text_b": "..."}'
 WRITER_KEYS = ("text", "messages")
 NUL = "\0"
 # Characters of a key that a message repeats.
@@ -138,8 +139,7 @@ def check_pairs(inputs: list[Any]) -> None:
     for place, each in enumerate(inputs):
         if not isinstance(each, dict) or "text_b" not in each:
             where = f"inputs[{place}]: " if len(inputs) > 1 else ""
-            why = 'this model reads pairs: send {"text": "...", "text_b": "..."}'
-            raise bad_request(f"{where}{why}")
+            raise bad_request(f"{where}this model reads pairs: send {PAIR}")
 
 
 def check_keys(row: dict[str, Any], predictor: Predictor) -> None:
@@ -246,7 +246,7 @@ def require_images(predictor: Predictor) -> None:
 def example(predictor: Predictor) -> str:
     """A row that the model reads, for a message."""
     examples = {
-        "text": '{"text": "..."}',
+        "text": PAIR if predictor.needs_pair else '{"text": "..."}',
         "words": '{"words": ["...", "..."]}',
         "image": '{"image": "BASE64"}',
     }

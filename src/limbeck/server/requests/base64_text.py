@@ -19,15 +19,22 @@ def bytes_of(text: str) -> bytes:
     # `base64 FILE` and Python's encodebytes end a line after 76 letters.
     content = content.replace("\r\n", "").replace("\n", "")
     try:
-        return base64.b64decode(content, validate=True)
+        decoded = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"base64 is expected, or a data URL{why_not(content)}") from None
+    # Python takes padding that is too much, and bits in the last letter that belong to no byte.
+    last = decoded[(len(decoded) - 1) // 3 * 3 :]
+    if content[-4:] != base64.b64encode(last).decode():
+        raise ValueError(f"base64 is expected, and none ends in {content[-4:]}{why_not(content)}")
+    return decoded
 
 
 def why_not(content: str) -> str:
     """What keeps a text from being base64, where that is one of the usual things."""
     if set("-_") & set(content) and not set("+/") & set(content):
         return ": this is of the alphabet for URLs. Send + and / in place of - and _"
-    if content.isascii() and len(content) % 4 and not set(content) & set(" .:\\"):
-        return f": its {len(content):,} letters are no multiple of 4, so that padding (=) lacks"
+    if any(sign.isspace() for sign in content):
+        return ": of blanks, ends of lines alone may stand in it"
+    if content.isascii() and len(content) % 4 and not set(content) & set(".:\\"):
+        return f": its {len(content):,} letters, padding (=) among them, are no multiple of 4"
     return ""

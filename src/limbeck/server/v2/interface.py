@@ -14,7 +14,6 @@ import numpy as np
 from limbeck.artifact.manifest import MANIFEST
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.proof.golden import inputs_of
-from limbeck.artifact.rows.inputs import needs_pair, recipe_data
 from limbeck.core.files import read_json
 from limbeck.server.v2.tensors import BYTES, DTYPES
 from limbeck.tasks import OverVocabulary
@@ -159,7 +158,7 @@ def row_sets(predictor: Predictor) -> list[InputSet]:
         # A task of somebody else reads rows of its own.
         return [InputSet("row", (TensorSpec("row", BYTES, ROWS),))]
     pair = TensorSpec("text_b", BYTES, ROWS)
-    if needs_pair(predictor.task, recipe_data(predictor.folder)):
+    if predictor.needs_pair:
         return [InputSet("text", (text, pair))]
     return [InputSet("text", (text,), (pair,) if predictor.reads_pairs else ())]
 
