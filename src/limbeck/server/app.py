@@ -36,7 +36,7 @@ from limbeck.server.tracing import Tracing
 from limbeck.server.v2.errors import InvalidRequest
 from limbeck.server.v2.infer import infer
 from limbeck.server.v2.metadata import model_metadata, server_metadata
-from limbeck.server.v2.outputs import abstain, response_of
+from limbeck.server.v2.outputs import response_of
 from limbeck.server.v2.request import HEADER, header_length, parse
 from limbeck.server.v2.response import encode
 
@@ -300,8 +300,7 @@ class Application:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         if answered.rows is None:
             # Of tensors there is no row that could be answered, or scored, once more.
-            threshold = version.predictor.decision.threshold
-            abstained = 0 if threshold is None else int(abstain(answered).sum())
+            abstained = int(answered.abstains.sum())
             self.meters.count_rows(model.name, version.name, len(answered.logits), abstained)
         else:
             counted = zip(answered.rows, answered.encoded, answered.answers, strict=True)

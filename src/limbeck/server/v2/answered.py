@@ -33,6 +33,18 @@ class Answered:
         return np.concatenate(self.logits)
 
     @cached_property
+    def abstains(self) -> Array:
+        """(N) whether the artifact leaves a row to somebody else; of one without a promise none."""
+        decision = self.interface.predictor.decision
+        if decision.threshold is None:
+            return np.zeros(len(self.logits), bool)
+        if self.rows is not None:
+            # Told already, and it takes as long as all else of a response.
+            return np.array([each["abstain"] for each in self.answers])
+        # Of all units of a row together, as its answer has it.
+        return decision.confidence(self.flat, self.offsets) < decision.threshold
+
+    @cached_property
     def offsets(self) -> Array:
         """(N + 1): row i has the units from offsets[i] to before offsets[i + 1]."""
         return np.cumsum([0, *map(len, self.logits)])

@@ -156,13 +156,7 @@ def words(answered: Answered) -> list[Any]:
 
 def abstain(answered: Answered) -> Array:
     """(N) whether the artifact leaves a row to somebody else."""
-    if answered.rows is not None:
-        # Told already, and it takes as long as all else of a response.
-        return np.array([each["abstain"] for each in answered.answers])
-    decision = answered.interface.predictor.decision
-    # Of all units of a row together, as its answer has it.
-    confidence = decision.confidence(answered.flat, answered.offsets)
-    return confidence < (decision.threshold or 0.0)
+    return answered.abstains
 
 
 def answer(answered: Answered) -> list[bytes]:
