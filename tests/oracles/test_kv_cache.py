@@ -199,6 +199,17 @@ def test_tasks_without_a_cache_refuse_the_key() -> None:
     assert "Leave `kv_cache` out, or take `task: text-generation`" in str(told.value)
 
 
+def test_attention_in_integers_is_refused_of_models_that_write() -> None:
+    text = (
+        "task: text-generation\ndata: {source: jsonl, path: x}\nstudent: {model: y}\n"
+        "quantize: {attention: uint8}\n"
+    )
+    with pytest.raises(ValueError, match=r"quantize\.attention: .*no place for products") as told:
+        check_components(parse(text))
+    assert "`kv_cache: int8`" in str(told.value)
+    check_components(parse(text.replace("attention: uint8", "attention: float")))
+
+
 def test_a_model_whose_attention_lies_elsewhere_is_refused() -> None:
     class Plain(nn.Module):
         def __init__(self) -> None:

@@ -1,5 +1,5 @@
 """What goes with models that write answers alone (`sequence_level`, `on_policy`, `kv_cache`), and
-what does not go with those answers."""
+what does not go with them or their answers."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,6 +10,19 @@ if TYPE_CHECKING:  # the models call this module, through `validate`
     from limbeck.recipe.model import Distill, Recipe
 
 KEYS = ("sequence_level", "on_policy")
+
+
+def mistakes_of_writing(recipe: "Recipe") -> Iterator[Mistake]:
+    """What a model that writes cannot have: its graph reads keys and values from a cache, by an
+    operator that multiplies floats."""
+    if recipe.quantize and recipe.quantize.attention != "float":
+        yield Mistake(
+            ["quantize", "attention"],
+            f"the graph of `{recipe.task}` has no place for products of attention in integers: "
+            "they would be trained, and not written. Leave `attention` out; `kv_cache: int8` "
+            "keeps keys and values of earlier tokens in integers",
+            Fix(("quantize", "attention"), value="float"),
+        )
 
 
 def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:

@@ -387,7 +387,9 @@ def mistakes_of_task(recipe: "Recipe") -> Iterator[Mistake]:
             f"`{recipe.task}` does not answer once a text, and only such answers are averaged over "
             "windows. Leave it out",
         )
-    if task.auto_model != GENERATING:
+    if task.auto_model == GENERATING:
+        yield from generated_answers.mistakes_of_writing(recipe)
+    else:
         yield from generated_answers.mistakes_of_task(recipe)
     misnamed = list(_misnamed(recipe, task))
     if misnamed:
