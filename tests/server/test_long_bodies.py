@@ -100,12 +100,12 @@ def test_windows_are_bounded_by_what_is_written_out() -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({"messages": [1] * 500_000}, "`messages.0`"),
-        ({"messages": [HI] * 60_000}, "`messages`: List should have at most 4096 items"),
-        ({"messages": [HI | {"content": [{}] * 300_000}]}, "`messages.0.content.0.type`"),
+        ({"messages": [1] * 500_000}, "and this one has 500,000"),
+        ({"messages": [1] * 4_000}, "message 1: an object"),
+        ({"messages": [HI | {"content": [{}] * 300_000}]}, "content: 1 to 4,096 parts, and there are 300,000"),
         ({"messages": [HI], "modalities": [1] * 500_000}, "`modalities.0`"),
         ({"messages": [HI]} | {f"key{n}": n for n in range(100_000)}, "`key0` is not done here"),
-        ({"messages": [HI | {f"key{n}": n for n in range(100_000)}]}, "`messages.0.key0` is not"),
+        ({"messages": [HI | {f"key{n}": n for n in range(100_000)}]}, "message 1 (user): `key0` is not done here"),
         ({"prompt": [1] * 300_000 + [True]}, "`prompt.300000`"),
         ({"prompt": [[]] * 500_000}, "`prompt.0`"),
     ],
