@@ -30,7 +30,7 @@ NO_CONTENTS: list[tuple[Any, str]] = [
     ([{"type": "text", "text": 3}], r"content\[0\]: a part of type `text` is no text"),
     ([{"type": "text"}], r"content\[0\]"),
     ([TEXT | {"cache_control": {}}], r"content\[0\]: `cache_control` is not done here"),
-    ("a\0b", "NUL character at place 1"),
+    ("a\0b", "a NUL character. Remove it"),
     ("a\ud800", "half of a character"),
 ]
 

@@ -37,6 +37,20 @@ def test_in_training(word: Any, tmp_path: Path) -> None:
         Rows().take({"train": [row]})
 
 
+@pytest.mark.parametrize(
+    ("key", "cells"),
+    [
+        ("text", {"text": "a\0b", "label": "x"}),
+        ("words: word 2", {"words": ["Ada", "b\0"], "tags": ["O", "O"]}),
+        ("messages: message 1", {"messages": [{"role": "user", "content": "a\0"}]}),
+    ],
+)
+def test_a_nul_is_refused_in_every_text(key: str, cells: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps(cells) + "\n")
+    with pytest.raises(ValueError, match=f"{key}: a NUL character. Remove it"):
+        Jsonl(tmp_path).read()
+
+
 @pytest.mark.parametrize("words", [["Ada", None], [1815, 1852]])
 def test_in_a_table(words: list[Any], tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")

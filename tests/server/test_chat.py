@@ -328,6 +328,8 @@ def test_what_clients_send_by_habit_changes_nothing(port: int) -> None:
     habits = {
         "n": 1,
         "seed": -1,
+        "prediction": None,
+        "stream_options": None,
         "stop": [],
         "top_p": None,
         "frequency_penalty": 0.0,

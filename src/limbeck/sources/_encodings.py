@@ -167,8 +167,17 @@ def checked_codec(key: str, name: str) -> str:
     return name
 
 
+def without_nul(key: str, text: str) -> str:
+    """The text. Raises ValueError for a NUL, where some tokenizers end: JSON and Parquet can hold
+    one, and in lines it was found before."""
+    if "\0" in text:
+        raise ValueError(f"{key}: a NUL character. Remove it")
+    return text
+
+
 def checked_unicode(key: str, text: str) -> str:
-    """The text. Raises ValueError where it holds half a character, which no file can."""
+    """The text. Raises ValueError where it holds half a character, which no file can, or a NUL."""
+    without_nul(key, text)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -245,7 +245,7 @@ def cell_value(key: str, given: Any, labels: _Labels) -> Any:
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{key}: a list of {key} is needed, not {given!r}")
         if key == "words":
-            words = [checked_unicode(key, word) for word in words_of(given, key)]
+            words = words_of(given, key)
             check_length(words)
             return words
         return [labels.name(tag) for tag in given]

@@ -75,12 +75,14 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def without_many(cls, value: Any) -> Any:
-        """The keys that it knows and, where there are more than that, the first of the others: a
-        mistake for each of a million would take seconds to gather."""
-        if not isinstance(value, dict) or len(value) <= len(cls.model_fields):
+        """The keys that it knows, and of the others the first that says something: a mistake for
+        each of a million would take seconds to gather, and some clients write null for every key
+        that they leave out."""
+        if not isinstance(value, dict):
             return value
-        names = names_of(cls)
-        unknown = next(key for key in value if key not in names)
+        names = set(names_of(cls))
+        says = (key for key, each in value.items() if key not in names and each is not None)
+        unknown = next(says, None)
         return {key: each for key, each in value.items() if key in names or key == unknown}
 
 
@@ -91,14 +93,14 @@ class StreamOptions(Part):
         what is said; not done, so that it may only be turned off.
     """
 
-    include_usage: bool = False
+    include_usage: bool | None = None
     include_obfuscation: Annotated[bool, only(False)] | None = None
 
 
 class NamedSchema(Part):
     """A JSON schema, as OpenAI's clients send one; `strict` it is always."""
 
-    name: str = ""
+    name: str | None = None
     description: str | None = None
     strict: bool | None = None
     # Pydantic's models have a method of this name.

@@ -102,7 +102,7 @@ class Completions:
             # 3. The answer: as it comes, or whole.
             if body.stream:
                 options = body.stream_options
-                with_usage = options is not None and options.include_usage
+                with_usage = options is not None and bool(options.include_usage)
                 events = self.events(request, pieces, reply, gone, with_usage=with_usage)
                 is_streamed = True
                 # Proxies keep small pieces back, unless they are told not to.

@@ -111,16 +111,13 @@ def rows_of(request: InferRequest, interface: Interface) -> Iterator[Row]:
 
 
 def check_length(row: Row, place: int, most: int) -> None:
-    """Raise InvalidRequest for a row with a longer text, or a longer sentence, than is read, and
-    for a NUL character in it."""
+    """Raise InvalidRequest for a row with a longer text, or a longer sentence, than is read."""
     sentence = " ".join(row.get("words", ()))
     for text in (row.get("text", ""), row.get("text_b", ""), sentence):
         if len(text) > most:
             raise too_large(
                 f"row {place}: a text of {len(text):,} characters: at most {most:,} are read"
             )
-        if "\0" in text:
-            raise InvalidRequest(f"row {place}: a NUL character is in the text. Remove it")
 
 
 def tensors_of(request: InferRequest, interface: Interface) -> dict[str, np.ndarray] | None:

@@ -8,6 +8,7 @@ from typing import Any
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import written_list
 from limbeck.sources._cells.record import NOTHING, Beside
+from limbeck.sources._encodings import checked_unicode
 
 # Where a recipe names no column. Every name is of a column that holds nothing else.
 MESSAGES = ("messages", "conversations", "conversation", "turns", "dialogue", "dialog")
@@ -125,7 +126,7 @@ def message(role: str, content: Any, where: str) -> dict[str, str]:
         raise ValueError(f"{where}: a text is needed, not {type(content).__name__}")
     if not content.strip():
         raise ValueError(f"{where} is empty. Fill it in, or remove the row")
-    return {"role": role, "content": content}
+    return {"role": role, "content": checked_unicode(where, content)}
 
 
 def message_columns(header: Sequence[str], labels: Sequence[str]) -> MessageCells | None:

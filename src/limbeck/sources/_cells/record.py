@@ -9,6 +9,7 @@ from typing import Any
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import MOST_LIST_CHARACTERS, LabelParser, written_list
 from limbeck.sources._cells.tags import MOST_WORDS, as_iob2, check_length
+from limbeck.sources._encodings import checked_unicode, without_nul
 
 # The names of columns of words and of their tags, in the order in which they are looked for.
 WORDS = ("tokens", "words")
@@ -215,7 +216,7 @@ def words_of(given: Iterable[Any], column: str) -> list[str]:
         if not isinstance(word, str):
             shown = repr(word)[:SHOWN_CHARACTERS]
             raise ValueError(f"{column}: word {number}, {shown}, is no text. Write it in quotes")
-        words.append(word)
+        words.append(checked_unicode(f"{column}: word {number}", word))
     return words
 
 
@@ -248,9 +249,7 @@ def cell_text(value: Any, column: str) -> str:
         )
     if not value or value.isspace():
         raise ValueError(f"{column}: no text here. Fill it in, or remove the row")
-    if "\0" in value:  # JSON and Parquet can hold one; in lines it was found before
-        raise ValueError(f"{column}: a NUL character. Remove it")
-    return value
+    return without_nul(column, value)
 
 
 def as_sentences(

@@ -18,7 +18,6 @@ PART_KEYS = ("type", "text")
 MOST_MESSAGES = 4096
 # Of a role or a key, in a message of ours.
 MOST_SHOWN = 60
-NUL = "\0"
 
 
 def conversation(given: Any) -> list[dict[str, str]]:
@@ -54,7 +53,7 @@ def content_of(given: Any, where: str) -> str:
     """A content as one text, whose parts are lines, as vLLM and llama.cpp join them. Raises
     ValueError."""
     if isinstance(given, str):
-        return text_of(given, where)
+        return checked_unicode(where, given)
     if not isinstance(given, list | tuple):
         kind = json_kind(given)
         raise ValueError(f'{where}: a text, or a list of {{"type": "text"}} parts, not {kind}')
@@ -73,7 +72,7 @@ def part_of(given: Any, where: str) -> str:
             f'{where}: {shown} is no text: {{"type": "text", "text": "..."}} is expected'
         )
     check_keys(given, PART_KEYS, where)
-    return text_of(given["text"], where)
+    return checked_unicode(where, given["text"])
 
 
 def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -84,10 +83,3 @@ def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> No
     if unread is not None:
         shown = str(unread)[:MOST_SHOWN]
         raise ValueError(f"{where}: `{shown}` is not done here. {suggest(shown, known)}")
-
-
-def text_of(text: str, where: str) -> str:
-    """A text. Raises ValueError for one with a character that is none."""
-    if NUL in text:
-        raise ValueError(f"{where}: a NUL character at place {text.index(NUL):,}. Remove it")
-    return checked_unicode(where, text)
