@@ -140,7 +140,7 @@ def readable(client: Any, name: str) -> tuple[bytes, int | None]:
 
 def test_tritonclient_asks_a_model(client: Any, tmp_path: Any) -> None:
     served = interface_of(opened(INTENT, tmp_path / "opened"))
-    with pytest.raises(InvalidRequest, match="row 2: a NUL character"):
+    with pytest.raises(InvalidRequest, match="row 2: text: a NUL character"):
         answered(client, served, *written(client, "texts as binary"))
     # What the protocol carries, a model's texts may not hold.
     expected = served.predictor.predict([text.replace("\0", "\t") for text in TEXTS])
