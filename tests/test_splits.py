@@ -1,8 +1,10 @@
 """How `limbeck.data` draws the splits of what a source reads, and cuts them into batches."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from limbeck.data.drawing import draw, drawable
 from limbeck.data.sampling import stratified_split
 from limbeck.data.splits import Splits, load_splits
 from limbeck.recipe.model import Data
+from limbeck.sources.csv import Csv
+from limbeck.sources.jsonl import Jsonl
+from limbeck.sources.rows import Rows
 from limbeck.tasks.image_classification import ImageClassification
 from limbeck.tasks.text_classification import TextClassification
 from limbeck.tasks.token_classification import TokenClassification
@@ -262,3 +267,24 @@ def test_the_rows_of_a_batch_do_not_follow_the_order_of_the_data(sizes: list[int
         ]
         mixed = [halves[rows].any() and not halves[rows].all() for rows in plan]
         assert np.mean(mixed) > 0.9
+
+
+def test_an_empty_cell_is_no_group_and_no_name_of_a_slice(tmp_path: Path) -> None:
+    cells = ["ann", "", "  ", "bob", "ann"]
+    table = [f"text {number},a,{cell}" for number, cell in enumerate(cells)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label,who", *table]) + "\n")
+    records = [
+        {"text": f"text {number}", "label": "a", "who": cell or None}
+        for number, cell in enumerate(cells)
+    ]
+    lines = [json.dumps(record) for record in records]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    given = [{**record, "who": record["who"] or float("nan")} for record in records]
+    beside: Any = {"group": "who", "slices": ["who"]}
+    for rows in (
+        Csv(str(tmp_path / "train.csv"), **beside).read()["train"],
+        Jsonl(str(tmp_path / "train.jsonl"), **beside).read()["train"],
+        Rows(**beside).take({"train": given})["train"],
+    ):
+        assert [row.get("group") for row in rows] == ["ann", None, None, "bob", "ann"]
+        assert [row["slices"]["who"] for row in rows] == ["ann", "", "", "bob", "ann"]

@@ -191,7 +191,8 @@ def from_table(
         split = _split(record)
         label = None if split == "unlabelled" else _label(record)
         values = {column: record[column] for column in slices}
-        group = record.get("group")
+        # An empty cell names no group.
+        group = (record.get("group") or "").strip() or None
         yield _Entry(f"{place}: {name}", name, str(split), label, group, values)
 
 

@@ -121,7 +121,7 @@ class Rows:
             row: Row = {}
             try:
                 for key, column in columns.items():
-                    if column not in given:
+                    if column not in given or (key == "group" and says_nothing(given[column])):
                         continue
                     if key == "image":
                         row |= image_cells(given[column], decode)
@@ -129,7 +129,11 @@ class Rows:
                         labels = _Labels(parser, names.get(key))
                         row[key] = cell_value(key, given[column], labels)
                 if self.slices:
-                    row["slices"] = {name: str(given.get(name, "")) for name in self.slices}
+                    cells = {name: given.get(name) for name in self.slices}
+                    row["slices"] = {
+                        name: "" if says_nothing(cell) else str(cell)
+                        for name, cell in cells.items()
+                    }
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
                 content = {key: repr(cell)[:SHOWN_CHARACTERS] for key, cell in given.items()}
@@ -227,6 +231,11 @@ def is_missing(given: Any) -> bool:
     if given is None or type(given).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(given, float | np.floating) and bool(np.isnan(given))
+
+
+def says_nothing(given: Any) -> bool:
+    """Whether a cell is missing, or a text of space alone."""
+    return is_missing(given) or (isinstance(given, str) and not given.strip())
 
 
 def cell_value(key: str, given: Any, labels: _Labels) -> Any:

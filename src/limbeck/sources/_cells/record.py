@@ -43,11 +43,17 @@ class Beside:
         return [*([self.group] if self.group else []), *self.slices]
 
     def added(self, row: Row, record: Mapping[str, Any]) -> Row:
-        """The row with both, where columns say them."""
-        if self.group:
+        """The row with both, where columns say them.
+
+        An empty cell names no group: rows that are of nobody are not of one and the same.
+        """
+        if self.group and not is_empty(record[self.group]):
             row["group"] = str(record[self.group])
         if self.slices:
-            row["slices"] = {column: str(record[column]) for column in self.slices}
+            cells = {column: record[column] for column in self.slices}
+            row["slices"] = {
+                column: "" if is_empty(cell) else str(cell) for column, cell in cells.items()
+            }
         return row
 
 
