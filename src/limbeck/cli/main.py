@@ -36,7 +36,7 @@ from limbeck.cli.schema import schema
 from limbeck.cli.search import Search
 from limbeck.cli.serve import Serve
 from limbeck.cli.standard_output import named_output
-from limbeck.core.system import launch
+from limbeck.core.system import launch, waiting_threads
 from limbeck.core.terminal.shell import PROGRAM
 
 # In the order of the help: what a newcomer needs first.
@@ -105,6 +105,7 @@ for name, verb in VERBS.items():
 
 def exit_status(arguments: Sequence[str] | None = None) -> int:
     """Run `limbeck ARGUMENTS` (those of the process where left out); its exit status."""
+    waiting_threads.spin_briefly()
     words = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
 
     def work() -> Any:

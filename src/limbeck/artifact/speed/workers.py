@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
+from limbeck.core.system import waiting_threads
+
 # After its input is closed, a process that does not end by itself is killed.
 FAREWELL_SECONDS = 5.0
 GROUND_FLOOR = "limbeck.artifact.speed.worker"
@@ -136,6 +138,7 @@ def started(subject: Subject) -> Iterator[Worker]:
             stderr=errors,
             text=True,
             encoding="utf-8",
+            env=waiting_threads.environment_of_others(),
             # Ctrl-C is for the process that asks, which ends this one.
             start_new_session=True,
         )
