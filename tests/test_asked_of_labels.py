@@ -196,3 +196,16 @@ def test_a_test_split_of_rows_of_train_is_told_beforehand(num_new: int, is_told:
     if is_told:
         told = f"verdict: only {num_new} test rows are not in train too, so that nothing"
     assert note.startswith(told)
+
+
+def test_a_test_split_of_rows_of_validation_is_told_beforehand() -> None:
+    """By them the model is chosen; and copies of the new ones are no further proofs."""
+    from limbeck.pipeline.preflight.check import note_of_judged_rows
+
+    held = rows(*((f"old {number}", "xy"[number % 2]) for number in range(20)))
+    new = rows(*((f"new {number % 9}", "xy"[number % 2]) for number in range(18)))
+    given = {"train": rows(("v", "x"), ("w", "y")), "validation": held, "test": held + new}
+    splits = checked_splits(given, TextClassification, "`csv`")
+    (note,) = note_of_judged_rows(recipe(), splits, TextClassification)
+    told = "verdict: only 9 test rows that differ are not in validation too, so that nothing"
+    assert note.startswith(told)

@@ -26,6 +26,7 @@ def example(*, tagged: bool) -> list[Encoded]:
                 {"input_ids": ids, "attention_mask": np.ones_like(ids)},
                 positions,
                 generator.integers(-100, 5, units),
+                begins=int(generator.integers(0, 3)),
             )
         )
     return found
@@ -51,6 +52,8 @@ def test_packed_rows_are_the_rows(tagged: bool, chunk: int, tmp_path: Path) -> N
         assert {value.dtype for value in (*own.inputs.values(), own.labels)} == {np.dtype(np.int64)}
     for figure in (packed.sizes, packed.unit_counts):
         assert figure(found) == figure(rows)
+    assert packed.begins(found).tolist() == [row.begins for row in found]
+    assert packed.begins(found).tolist() == packed.begins(rows).tolist()
     assert packed.flat_labels(found).tolist() == packed.flat_labels(rows).tolist()
     assert unit_offsets(found).tolist() == unit_offsets(rows).tolist()
     picked = np.array([4, 22, 0])

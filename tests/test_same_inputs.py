@@ -8,8 +8,11 @@ import pytest
 
 from limbeck.data import same_inputs
 from limbeck.data.splits import check
+from limbeck.tasks import Encoded
 from limbeck.tasks.image_classification import ImageClassification
+from limbeck.tasks.masked_lm import MaskedLm
 from limbeck.tasks.text_classification import TextClassification
+from limbeck.tasks.text_generation import TextGeneration
 from limbeck.tasks.token_classification import TokenClassification
 
 
@@ -205,3 +208,78 @@ def test_parity_of_an_arm_that_trains_nothing_is_told_once() -> None:
 
     rows = describe_parity({"ptq": [arm(0)] * 3, "joint": [arm(0), arm(1)]})
     assert [(row["arm"], row["seed"]) for row in rows] == [("ptq", 0), ("joint", 0), ("joint", 1)]
+
+
+def rows_of(task: type, *names: str) -> list[dict[str, Any]]:
+    """A row of each name, as the task reads it."""
+    if task is TextGeneration:
+        turns = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": ""}]
+        return [{"messages": [turns[0], {**turns[1], "content": name}]} for name in names]
+    if task is TokenClassification:
+        return [{"words": [name], "tags": ["O"]} for name in names]
+    if task is ImageClassification:
+        return [{"image": np.full((2, 2), int(name.split()[1])), "label": "a"} for name in names]
+    return [{"text": name, "label": "a"} for name in names]
+
+
+TASKS = [
+    TextClassification,
+    TokenClassification,
+    ImageClassification,
+    TextGeneration,
+    MaskedLm,
+]
+
+
+@pytest.mark.parametrize("num_new", [0, 9, 20])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
+def test_every_task_leaves_known_rows_out(task: Any, num_new: int) -> None:
+    """A test split that is wholly, and one that is half, of train: no verdict stands on that."""
+    pytest.importorskip("torch")
+    from limbeck.pipeline.judging.judged_rows import judged_rows
+
+    train = rows_of(task, *(f"old {number}" for number in range(20)))
+    new = rows_of(task, *(f"new {number + 20}" for number in range(num_new)))
+    # Each new one twice, which proves as much as once.
+    data = SimpleNamespace(train=train, test=train + new + new, num_grouped=0)
+    known = same_inputs.known_from(train, data.test, task)
+    run: Any = SimpleNamespace(
+        data=data,
+        known_from_train=known,
+        known_from_validation=np.zeros(len(known), bool),
+        encode=lambda split, task: [Encoded({}, None, np.array([0])) for _ in data.test],
+    )
+    found = judged_rows(run, task([], ""))
+    if num_new < 10:
+        assert found.reasons[0].startswith(f"20 of {20 + 2 * num_new} test rows are in train too")
+        assert "are too few" in found.reasons[0]
+        return
+    assert found.reasons == []
+    assert found.kept.tolist() == [False] * 20 + [True] * 40
+    assert found.notes[0].endswith("all figures are of the other 40")
+    assert found.clusters is not None
+    assert found.clusters.tolist() == [*range(20), *range(20)]
+
+
+def test_what_a_model_reads_stands_for_the_rows_that_it_holds() -> None:
+    """Three short texts are read together, a long one in two parts, and so is its copy."""
+    pytest.importorskip("torch")
+    from limbeck.pipeline.judging.judged_rows import as_read
+
+    texts = ["a" * 9, "b" * 2, "c" * 3, "d" * 50, "D" * 50, "e" * 5]
+    rows = [{"text": text} for text in texts]
+    encoded = [Encoded({}, None, np.array([0]), begins=count) for count in (3, 1, 0, 1, 0, 1)]
+    data = SimpleNamespace(test=rows)
+    run: Any = SimpleNamespace(data=data, encode=lambda split, task: encoded)
+    task = MaskedLm([], "")
+    for known, expected in (
+        ([0, 1, 1, 0, 0, 0], [False, False, False, False, False, False]),
+        ([1, 0, 0, 0, 0, 1], [True, False, False, False, False, True]),
+        ([0, 0, 0, 1, 1, 0], [False, True, True, True, True, False]),
+    ):
+        clusters = same_inputs.cluster_of_row(rows, task)
+        is_known, read_as = as_read(run, task, np.array(known, bool), clusters)
+        assert is_known.tolist() == expected
+        # The second part of the copy is the second part.
+        assert (read_as[1], read_as[2]) == (read_as[3], read_as[4])
+        assert len(set(read_as.tolist())) == 4

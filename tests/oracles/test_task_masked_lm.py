@@ -173,4 +173,7 @@ def test_no_token_of_a_text_is_lost(lengths: list[int]) -> None:
         ids[row.positions] = row.labels
         assert (ids[0], ids[-1], len(ids) <= 12) == (0, 1, True)
         found += ids[1:-1].tolist()
+    # Every row begins somewhere, also one without a token.
+    begun = [row.begins for row in task.encode(rows)]
+    assert sum(begun) == len(rows) * bool(begun)
     assert found == [FIRST_WORD + WORDS.index(word) for row in rows for word in row["text"].split()]

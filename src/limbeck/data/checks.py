@@ -398,4 +398,6 @@ def doubtful(
 def shown(number: int, row: Row) -> str:
     """A row in a few words: its number from 1, and the beginning of its text where it has one."""
     text = row["text"] if "text" in row else " ".join(row.get("words", []))
+    if "messages" in row:
+        text = row["messages"][-1]["content"]
     return f"row {number}: {text[:60]!r}" if text else f"row {number}"

@@ -62,6 +62,11 @@ def is_first(rows: Sequence[Row], task: Any) -> np.ndarray:
     return np.array(found, bool)
 
 
+def num_that_differ(clusters: np.ndarray) -> int:
+    """How many rows prove something by themselves; `clusters`: as of `cluster_of_row`."""
+    return len(np.unique(clusters))
+
+
 def cluster_of_row(rows: Sequence[Row], task: Any) -> np.ndarray:
     """(N) a number for each row, the same for rows of one input or of one group."""
     clusters = np.empty(len(rows), np.int64)

@@ -336,6 +336,7 @@ class RunContext:
             "labels": list(task.labels),
             "task": self.recipe.task,
             "tokenizers": machine.versions().get("tokenizers"),
+            "layout": packed.BEGINS,
         }
         stage = Stage(
             name="encode",

@@ -37,14 +37,15 @@ class Encoded:
     model answers once for the unit. Then a row of several units has inputs (W, T).
     `labels`: (W) or (W, V), as the task's likelihood has them.
     `windows`: the W units are windows (W, T) of one long text, whose answers are averaged.
-    `part`: which part of its row this is, where a long row is read in several; 0 for the first.
+    `begins`: how many rows of the data begin in it: 0 for a further part of a long one, several
+        where short ones are read together.
     """
 
     inputs: Inputs
     positions: Array | None
     labels: Array
     windows: bool = False
-    part: int = 0
+    begins: int = 1
 
     @property
     def has_tokens(self) -> bool:

@@ -20,7 +20,7 @@ Shapes: T tokens, W masked tokens of a row, P of all rows, V the vocabulary, B a
 # would fill the memory.
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -136,16 +136,18 @@ class MaskedLm:
         """One Encoded for as many neighbouring rows as fit, and for each piece of a row that is too
         long."""
         encoded = []
-        for group in self.packed(rows):
+        for group, begins in self.packed(rows):
             for encoding in (group, *group.overflowing):
                 ids = np.array(encoding.ids, np.int64)
                 # The row is its own seed: it is asked the same in every evaluation.
-                encoded.append(self.masked(ids, np.random.default_rng(ids)))
+                masked = self.masked(ids, np.random.default_rng(ids))
+                begins_here = begins if encoding is group else 0
+                encoded.append(replace(masked, begins=begins_here))
         return encoded
 
-    def packed(self, rows: Rows) -> Iterator[Any]:
-        """Encodings of neighbouring rows together, with the special tokens; one that is too long
-        has its further pieces in `overflowing`."""
+    def packed(self, rows: Rows) -> Iterator[tuple[Any, int]]:
+        """Encodings of neighbouring rows together, with the special tokens, and how many rows begin
+        in each; one that is too long has its further pieces in `overflowing`."""
         from tokenizers import Encoding
 
         tokenizer = self.input.tokenizer
@@ -153,8 +155,24 @@ class MaskedLm:
         # [CLS] and [SEP] come to the texts once they are together.
         room = max_tokens - tokenizer.num_special_tokens_to_add(False)
         texts = [row["text"] for row in rows]
-        for group in neighbours(self.pieces(texts), room):
-            yield tokenizer.post_process(Encoding.merge(group))
+        row_of_piece = (number for number, text in enumerate(texts) for _ in parts(text))
+        # Those that have tokens, as `neighbours` gives them back.
+        filled: list[int] = []
+
+        def noted() -> Iterator[Any]:
+            for row, piece in zip(row_of_piece, self.pieces(texts), strict=True):
+                if len(piece):
+                    filled.append(row)
+                    yield piece
+
+        num_pieces = begun = 0
+        for group in neighbours(noted(), room):
+            num_pieces += len(group)
+            # A text without tokens counts with the one behind it, and at the end with that before.
+            is_last = num_pieces == len(filled)
+            end = filled[num_pieces - 1] + 1 if not is_last else len(texts)
+            yield tokenizer.post_process(Encoding.merge(group)), end - begun
+            begun = end
 
     def pieces(self, texts: Sequence[str]) -> Iterator[Any]:
         """The encodings of texts, without special tokens; a text of megabytes in parts, because the

@@ -3,7 +3,7 @@ not of its float32 inputs.
 
 `PackedTexts` are many texts in a few flat arrays that open from disk at once: row i has the tokens
 ids[starts[i] : starts[i + 1]] and the units labels[unit_starts[i] : unit_starts[i + 1]], with their
-`positions`. `Images` are uint8 as they were read.
+`positions`; begins[i] rows of the data begin in it. `Images` are uint8 as they were read.
 
 Shapes: N rows, P units of all rows, W of one.
 """
@@ -20,6 +20,9 @@ from numpy.lib import format
 
 from limbeck.tasks import Encoded
 from limbeck.tasks.types import Array
+
+# By name, because the stage that holds it tells its layout from those before it.
+BEGINS = "begins.npy"
 
 
 class Lazy(Sequence[Encoded], ABC):
@@ -62,6 +65,7 @@ class PackedTexts(Lazy):
     labels: Array
     unit_starts: Array
     positions: Array | None
+    begins: Array
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -73,10 +77,10 @@ class PackedTexts(Lazy):
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         units = slice(self.unit_starts[index], self.unit_starts[index + 1])
         labels = widened(self.labels[units])
-        if self.positions is None:
-            return Encoded(inputs, None, labels)
-        positions = self.positions[units].astype(np.int64)
-        return Encoded(inputs, positions, labels)
+        positions = None
+        if self.positions is not None:
+            positions = self.positions[units].astype(np.int64)
+        return Encoded(inputs, positions, labels, begins=int(self.begins[index]))
 
     def sizes(self) -> list[int]:
         return np.diff(self.starts).tolist()
@@ -149,6 +153,7 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
     positions = Growing(folder / "positions.npy")
     row_sizes = array("q")
     row_units = array("q")
+    row_begins = array("q")
     for rows in chunks:
         chunk_ids = np.concatenate([row.inputs["input_ids"] for row in rows])
         chunk_labels = np.concatenate([row.labels for row in rows])
@@ -157,6 +162,7 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
         labels.append(narrowed(chunk_labels))
         row_sizes.extend(row.size for row in rows)
         row_units.extend(len(row.labels) for row in rows)
+        row_begins.extend(row.begins for row in rows)
         # A task whose model answers once a row has none.
         places = [row.positions for row in rows if row.positions is not None]
         if places:
@@ -165,6 +171,7 @@ def pack(chunks: Iterable[Sequence[Encoded]], folder: Path) -> None:
         each.close()
     np.save(folder / "starts.npy", starts_of(row_sizes))
     np.save(folder / "unit_starts.npy", starts_of(row_units))
+    np.save(folder / BEGINS, np.array(row_begins, np.int64))
 
 
 class Growing:
@@ -212,6 +219,7 @@ def open_packed(folder: Path) -> PackedTexts:
         labels=np.load(folder / "labels.npy", mmap_mode="r"),
         unit_starts=np.load(folder / "unit_starts.npy"),
         positions=positions,
+        begins=np.load(folder / BEGINS),
     )
 
 
@@ -245,6 +253,13 @@ def unit_counts(rows: Sequence[Encoded]) -> list[int]:
     if isinstance(rows, Lazy):
         return rows.unit_counts()
     return [len(row.labels) for row in rows]
+
+
+def begins(rows: Sequence[Encoded]) -> Array:
+    """(N) how many rows of the data begin in each."""
+    if isinstance(rows, PackedTexts):
+        return rows.begins
+    return np.array([row.begins for row in rows], np.int64)
 
 
 def flat_labels(rows: Sequence[Encoded]) -> Array:

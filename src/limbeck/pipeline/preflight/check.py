@@ -37,7 +37,7 @@ from limbeck.core.events import Event, Note, duration
 from limbeck.core.system import launch, machine, memory
 from limbeck.core.wording import some
 from limbeck.data.bad_rows import WrongData
-from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row, known_from
+from limbeck.data.same_inputs import FEWEST_NEW, cluster_of_row, known_from, num_that_differ
 from limbeck.data.sampling import drawn_rows
 from limbeck.data.splits import Splits, load_splits
 from limbeck.evaluation import paired
@@ -319,16 +319,21 @@ def describe_data(splits: Splits) -> list[str]:
 
 
 def note_of_judged_rows(recipe: Recipe, splits: Splits, task: Any) -> list[str]:
-    """That the verdict stands on too few test rows: those that train lacks, each input and group
-    once."""
-    known = known_from(splits.train, splits.test, task)
-    num_new = int((~known).sum())
-    if recipe.verdict and known.any() and num_new < FEWEST_NEW:
-        return [
-            f"verdict: only {num_new} test rows are not in train too, so that nothing can be KEPT. "
-            "Take their copies out of train, or give a test split of new rows"
-        ]
+    """That the verdict stands on too few test rows: those that train and validation lack, each
+    input and group once."""
+    held = {"train": splits.train, "validation": [*splits.validation, *splits.promise]}
+    found = {name: known_from(rows, splits.test, task) for name, rows in held.items()}
+    known = np.any(list(found.values()), axis=0)
     clusters = cluster_of_row(splits.test, task)
+    num_new = num_that_differ(clusters[~known])
+    if recipe.verdict and known.any() and num_new < FEWEST_NEW:
+        places = [name for name, is_there in found.items() if is_there.any()]
+        that_differ = "" if num_new == (~known).sum() else " that differ"
+        return [
+            f"verdict: only {num_new} test rows{that_differ} are not in {' or '.join(places)} too, "
+            f"so that nothing can be KEPT. Take their copies out of {' and '.join(places)}, or "
+            "give a test split of new rows"
+        ]
     # Where there are too few new rows all are judged.
     judged = clusters[~known] if num_new else clusters
     return note_of_few_rows(recipe, len(np.unique(judged)), len(judged))

@@ -186,7 +186,7 @@ def _count_stretches(encoded: Sequence[Encoded], limit: int) -> TokenCounts:
     num_parts: list[int] = []
     tokens: list[int] = []
     for row in encoded:
-        if row.part == 0:
+        if row.begins:
             num_parts.append(0)
             tokens.append(0)
         num_parts[-1] += 1

@@ -144,7 +144,7 @@ def stretches(ids: Array, units: Array, max_tokens: int) -> Iterator[Encoded]:
     most `max_tokens`. Each unit is in one of them; half of every further one is what came before.
     """
     start = 0
-    part = 0
+    begins = 1
     while len(units):
         if units[0] >= start + max_tokens:
             start = int(units[0]) - max_tokens // 2
@@ -153,8 +153,8 @@ def stretches(ids: Array, units: Array, max_tokens: int) -> Iterator[Encoded]:
         # Up to the last unit: nobody predicts what follows.
         read = ids[start : start + places[-1] + 1]
         inputs = {"input_ids": read, "attention_mask": np.ones_like(read)}
-        yield Encoded(inputs, places - 1, read[places], part=part)
-        part += 1
+        yield Encoded(inputs, places - 1, read[places], begins=begins)
+        begins = 0
         units = units[count:]
 
 
