@@ -62,6 +62,29 @@ def test_in_a_table(words: list[Any], tmp_path: Path) -> None:
         Parquet(tmp_path, words="words", tags="tags").read()
 
 
+@pytest.mark.parametrize("word", ["", " ", "\t\xa0"], ids=repr)
+def test_a_blank_word_is_refused_wherever_words_are_read(
+    word: str, tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "words: word 2 is empty, and has no tag. Leave it out"
+    words = ["Ada", word, "York"]
+    predictor = load(tagger)
+    for raw in (tuple(words), {"words": words}):
+        with pytest.raises(ValueError, match=why):
+            predictor.predict(raw)
+    row = {"words": words, "tags": ["B-PER", "O", "O"]}
+    with pytest.raises(ValueError, match=why):
+        Rows().take({"train": [row]})
+    with pytest.raises(ValueError, match=why):
+        limbeck.evaluate(tagger, [row])
+    rows = tmp_path / "train.jsonl"
+    rows.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=why):
+        Jsonl(tmp_path, words="words", tags="tags").read()
+    call("predict", tagger, rows)
+    assert json.loads(capsys.readouterr().out)["error"].endswith(why)
+
+
 @pytest.fixture
 def tagger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install_products(tmp_path / "site", monkeypatch)

@@ -168,8 +168,8 @@ def test_an_image_without_a_content_type_is_told_which_to_send(opened: Open) -> 
         ("text-classification", "Ada\0", "NUL character at place 3"),
         ("text-classification", {"text": "Ada", "text_b": "\0b"}, "NUL character at place 0"),
         ("token-classification", {"words": ["Ada", "Yo\0rk"]}, "NUL character"),
-        ("token-classification", {"words": ["Ada", "", "York"]}, "'words'[1]: an empty word"),
-        ("token-classification", {"words": ["Ada", " "]}, "'words'[1]: an empty word"),
+        ("token-classification", {"words": ["Ada", "", "York"]}, "words: word 2 is empty"),
+        ("token-classification", {"words": ["Ada", " "]}, "words: word 2 is empty"),
     ],
 )
 def test_what_no_file_of_rows_may_hold_is_refused(

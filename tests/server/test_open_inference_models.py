@@ -186,8 +186,8 @@ def test_tags_are_filled_up_to_the_longest_sentence(with_promise: bool, tmp_path
 
 def test_words_are_sentences_filled_up_with_empty_ones(tmp_path: Path) -> None:
     served = interface(TEXT, tmp_path)
-    flat = ["Ada", "lives", "", "New", "", "York"]
-    expected = served.predictor.predict([("Ada", "lives"), ("New", "", "York")])
+    flat = ["Ada", "lives", "", "New", "in", "York"]
+    expected = served.predictor.predict([("Ada", "lives"), ("New", "in", "York")])
     for data in (flat, [flat[:3], flat[3:]]):
         found = ask(served, body_of(tensor("words", "BYTES", [2, 3], data)))
         assert told(found["answer"]) == expected
@@ -197,6 +197,9 @@ def test_words_are_sentences_filled_up_with_empty_ones(tmp_path: Path) -> None:
     assert told(ask(served, body, length)["answer"]) == expected
     empty = body_of(tensor("words", "BYTES", [2, 1], ["Ada", ""]))
     assert refusal(served, empty) == "row 1: a text without a single word has nothing to tag"
+    for words in (["New", "", "York"], ["New", " ", ""]):
+        holed = body_of(tensor("words", "BYTES", [1, 3], words))
+        assert refusal(served, holed).startswith("row 0: words: word 2 is empty")
 
 
 def test_a_number_and_a_vector_have_outputs_of_their_own(tmp_path: Path) -> None:

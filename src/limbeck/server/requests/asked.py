@@ -21,6 +21,7 @@ from limbeck.server.requests.http import Request, is_json
 from limbeck.server.requests.multipart import parts_of
 from limbeck.server.requests.refusals import Refused, bad_request, too_large
 from limbeck.server.settings import Limits
+from limbeck.sources._cells.record import words_of
 from limbeck.tasks.chat.conversation import conversation
 from limbeck.tasks.text_generation import TextGeneration
 
@@ -178,11 +179,11 @@ def check_words(words: Any, limits: Limits) -> None:
     is_list = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not is_list or not words:
         raise bad_request("'words': a list of texts is expected, one for each word")
-    # It would be given a tag that says nothing.
-    empty = next((place for place, word in enumerate(words) if not word.strip()), None)
-    if empty is not None:
-        raise bad_request(f"'words'[{empty}]: an empty word has no tag. Leave it out")
     checked_text(" ".join(words), limits)
+    try:
+        words_of(words, "words")
+    except ValueError as error:
+        raise bad_request(str(error)) from None
 
 
 def messages_of(content: Any) -> list[dict[str, str]]:

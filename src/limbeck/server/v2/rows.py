@@ -189,7 +189,7 @@ def read_words(inputs: Inputs) -> list[Any]:
     sentences = []
     for start in range(0, len(words), width):
         sentence = words[start : start + width]
-        # An empty one in the middle is a word without a token, which keeps its place.
+        # One before another word is none that fills, and the task refuses it.
         while sentence and not sentence[-1]:
             sentence.pop()
         sentences.append(tuple(sentence))

@@ -153,9 +153,6 @@ class WordCells:
         if not words:
             raise ValueError(f"{self.words}: no word here. Remove the row")
         check_length(words)
-        blank = [number for number, word in enumerate(words, 1) if not word.strip()]
-        if blank:
-            raise ValueError(f"{self.words}: word {blank[0]} is of space alone. Mend it")
         tags: list[str | None] = [None] * len(words)
         if is_labelled and self.tags:
             given = as_list(record[self.tags], self.tags)
@@ -215,13 +212,18 @@ def as_list(cell: Any, column: str) -> list[Any]:
 
 
 def words_of(given: Iterable[Any], column: str) -> list[str]:
-    """The words of a list. Raises ValueError for one that is no text: as Python prints it, it would
-    be another word than anybody wrote (`None`, `nan`, `1e-05`)."""
+    """The words of a list.
+
+    Raises ValueError for one that is no text: as Python prints it, it would be another word than
+    anybody wrote (`None`, `nan`, `1e-05`). And for a blank one, whose tag would say nothing.
+    """
     words = []
     for number, word in enumerate(given, 1):
         if not isinstance(word, str):
             shown = repr(word)[:SHOWN_CHARACTERS]
             raise ValueError(f"{column}: word {number}, {shown}, is no text. Write it in quotes")
+        if not word.strip():
+            raise ValueError(f"{column}: word {number} is empty, and has no tag. Leave it out")
         words.append(checked_unicode(f"{column}: word {number}", word))
     return words
 
