@@ -19,6 +19,7 @@ from limbeck.artifact.predictor import Predictor
 from limbeck.server.requests.asked import check_pairs, inputs_of
 from limbeck.server.requests.refusals import Refused
 from limbeck.server.settings import Limits
+from limbeck.server.v2 import json_text
 
 Open = Callable[[str], Predictor]
 
@@ -159,6 +160,32 @@ def test_an_image_without_a_content_type_is_told_which_to_send(opened: Open) -> 
         error = refusal(predictor, body, "")
         assert error.status == 415 and "send image/png" in error.why
     assert asked(predictor, b' {"image": "AAAA"}', "") == [{"image": b"\0\0\0"}]
+
+
+def test_a_byte_order_mark_is_no_character(opened: Open) -> None:
+    predictor = opened("text-classification")
+    text = "\N{ZERO WIDTH NO-BREAK SPACE}Ada".encode()
+    assert asked(predictor, text, "text/plain") == ["Ada"]
+    assert asked(predictor, '\ufeff{"text": "Ada"}'.encode()) == [{"text": "Ada"}]
+    # One is a mark, and the next a character.
+    assert asked(predictor, text[:3] + text, "text/plain") == ["\ufeffAda"]
+    assert json_text.read_object(memoryview("\ufeff{}".encode())) == {}
+
+
+@pytest.mark.parametrize("encoding", ["base64", "Quoted-Printable", "x-uuencode"])
+def test_a_part_in_an_encoding_of_mail_is_refused(opened: Open, encoding: str) -> None:
+    predictor = opened("text-classification")
+
+    def form(name: str) -> bytes:
+        head = f"--x\r\nContent-Disposition: form-data; name=text\r\n{name}\r\n\r\n"
+        return f"{head}QWRh\r\n--x--\r\n".encode()
+
+    kind = "multipart/form-data; boundary=x"
+    error = refusal(predictor, form(f"Content-Transfer-Encoding: {encoding}"), kind)
+    assert error.status == 400 and f"Content-Transfer-Encoding: {encoding}" in error.why
+    for plain in ("7bit", "8BIT", " binary "):
+        given = form(f"content-transfer-encoding:{plain}")
+        assert asked(predictor, given, kind) == [{"text": "QWRh"}]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import orjson
 from limbeck.artifact.predictor import NAMES, Predictor
 from limbeck.core.wording import suggest
 from limbeck.server.requests.base64_text import bytes_of
+from limbeck.server.requests.byte_order_mark import without_mark
 from limbeck.server.requests.http import Request, is_json
 from limbeck.server.requests.multipart import parts_of
 from limbeck.server.requests.refusals import Refused, bad_request, too_large
@@ -68,7 +69,7 @@ def json_of(body: bytes) -> Any:
     """A body as JSON. Raises Refused where it is none, or lies too deep."""
     # orjson reads UTF-8 alone, refuses NaN, and goes no deeper than 1,024.
     try:
-        return orjson.loads(body)
+        return orjson.loads(without_mark(body))
     except orjson.JSONDecodeError as error:
         # It says the same of every byte that is no UTF-8, whatever its place.
         decoded(body)
@@ -76,9 +77,9 @@ def json_of(body: bytes) -> Any:
 
 
 def decoded(body: bytes) -> str:
-    """A body as UTF-8. Raises Refused where it is not."""
+    """A body as UTF-8, without a byte order mark. Raises Refused where it is not."""
     try:
-        return body.decode()
+        return without_mark(body).decode()
     except UnicodeDecodeError as error:
         raise bad_request(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
 

@@ -5,6 +5,9 @@ from typing import Any
 from limbeck.server.requests.refusals import bad_request
 
 MOST_PARTS = 1000
+# Encodings of a part that leave it as it is; HTTP has no other (RFC 7578, section 4.7).
+AS_IT_IS = ("7bit", "8bit", "binary")
+MOST_SHOWN = 40
 Part = tuple[str, bytes, bool]
 
 
@@ -31,6 +34,15 @@ def parts_of(body: bytes, content_type: str) -> list[Part]:
     if not form.is_over:
         raise bad_request("the body is no whole multipart/form-data: its last boundary is missing")
     return form.parts
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise Refused for a part that is not as it is: its encoding would be read as the text."""
+    if encoding.lower() not in AS_IT_IS:
+        raise bad_request(
+            f"multipart/form-data: a part has Content-Transfer-Encoding: {encoding[:MOST_SHOWN]}, "
+            "which is not read here. Send it as it is, in 8bit or binary"
+        )
 
 
 class Form:
@@ -75,6 +87,8 @@ class Form:
         """A header of the part is whole."""
         if self.name.lower() == b"content-disposition":
             self.disposition = self.value
+        if self.name.lower() == b"content-transfer-encoding":
+            check_encoding(self.value.decode("latin-1").strip())
         self.name = self.value = b""
 
     def add_content(self, data: bytes, start: int, end: int) -> None:

@@ -9,6 +9,7 @@ of more than 64 bits become floats, which no integer tensor takes.
 
 from typing import Any
 
+from limbeck.server.requests.byte_order_mark import without_mark
 from limbeck.server.v2.errors import InvalidRequest
 
 
@@ -17,7 +18,7 @@ def read_object(text: memoryview) -> dict[str, Any]:
     import orjson
 
     try:
-        value = orjson.loads(text)
+        value = orjson.loads(without_mark(text))
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(_why(bytes(text), error)) from None
     if not isinstance(value, dict):

@@ -11,6 +11,7 @@ import numpy as np
 
 from limbeck.core.wording import suggest
 from limbeck.server.requests.base64_text import bytes_of
+from limbeck.server.requests.byte_order_mark import without_mark
 from limbeck.server.v2.errors import InvalidRequest, shown, too_large
 from limbeck.server.v2.interface import ANY, TENSORS, InputSet, Interface, TensorSpec, Tokens
 from limbeck.server.v2.request import InferRequest
@@ -247,7 +248,7 @@ READERS: Mapping[str, Callable[[Inputs], list[Any]]] = {
 }
 # What the one input of a request without JSON is.
 RAW: Mapping[str, Callable[[bytes], Any]] = {
-    "text": lambda content: _text(content, "the body"),
+    "text": lambda content: _text(without_mark(content), "the body"),
     "image": bytes,
-    "row": lambda content: _object(_text(content, "the body"), "the body"),
+    "row": lambda content: _object(_text(without_mark(content), "the body"), "the body"),
 }
