@@ -245,6 +245,10 @@ def test_the_models_are_listed(port: int) -> None:
     connection.close()
 
 
+def of_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+
+
 @pytest.mark.parametrize(
     ("keys", "status", "told"),
     [
@@ -292,6 +296,8 @@ def test_the_models_are_listed(port: int) -> None:
         ({"stop": ""}, 400, "stop: a word"),
         ({"response_format": {"type": "json_schema"}}, 400, "`json_schema` with a `schema`"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "x"}}}}, 400, "schema"),
+        (of_schema({"$ref": "#"}), 400, "response_format: the JSON schema cannot be followed: it has no value that ends"),
+        (of_schema({"type": "string", "pattern": r"(a)\1"}), 400, "cannot be followed: regex parse error: backreferences are not supported"),
         ({"stream": True, "messages": [{"role": "system", "content": "x"}]}, 400, "no system"),
     ],
 )  # fmt: skip
@@ -302,6 +308,16 @@ def test_what_cannot_be_answered_is_told_in_openais_form(
     assert found == status and told in answer["error"]["message"]
     assert answer["error"]["type"] == "invalid_request_error"
     assert answer["error"]["code"] == ("model_not_found" if status == 404 else None)
+
+
+def test_no_logprobs_are_told_of_a_text(port: int) -> None:
+    """To OpenAI 0 asks for those of the tokens that are written: null came back for it."""
+    body = {"model": "hello", "prompt": "a", "max_tokens": 2}
+    for asked in (0, 1, True):
+        status, answer = post(port, "/v1/completions", body | {"logprobs": asked})
+        assert status == 400 and "`logprobs`: false is expected" in answer["error"]["message"]
+    for asked in (None, False):
+        assert post(port, "/v1/completions", body | {"logprobs": asked})[0] == 200
 
 
 @pytest.mark.parametrize(

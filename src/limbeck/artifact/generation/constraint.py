@@ -49,13 +49,14 @@ class JsonSchema:
         known = vocabulary(tokenizer, tuple(end_ids))
         # It never raises: what is wrong is asked for.
         self.matcher = LLMatcher(known, grammar, log_level=0)
+        # Of some schemas it says only at the first token that none can follow.
+        self.matcher.compute_bitmask()
         self.check()
 
     def check(self) -> None:
         """Raise ValueError where the parser has given up."""
         if self.matcher.is_error():
-            # The first line names the place in the schema.
-            reason = self.matcher.get_error().splitlines()[0]
+            reason = reason_of(self.matcher.get_error())
             raise ValueError(f"the JSON schema cannot be followed: {reason}")
 
     def masked(self, logits: Logits) -> Logits:
@@ -76,6 +77,22 @@ class JsonSchema:
     def is_complete(self) -> bool:
         """Whether nothing but the end can follow."""
         return self.matcher.is_stopped()
+
+
+def reason_of(error: str) -> str:
+    """The parser's words in one line.
+
+    >>> reason_of("regex parse error:\\n    (\\n    ^\\nerror: unclosed group")
+    'regex parse error: unclosed group'
+    """
+    # The first line names the place in the schema; of a pattern the last one says what is wrong.
+    first, *others = error.splitlines()
+    if first.endswith(":") and others:
+        return f"{first} {others[-1].removeprefix('error: ')}"
+    # What is derived from the schema has no end, such as a `$ref` to where it stands.
+    if first == "NoExtensionBias":
+        return "it has no value that ends, as where a `$ref` names what it stands in"
+    return first
 
 
 @functools.lru_cache(4)

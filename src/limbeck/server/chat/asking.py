@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from limbeck.artifact.generation.answering import Asked
+from limbeck.artifact.generation.constraint import JsonSchema
 from limbeck.artifact.generation.sampling import Sampling
 from limbeck.artifact.generation.text_model import TextModel
 from limbeck.core.wording import suggest
@@ -193,8 +194,16 @@ class Body(Part):
             max_tokens=most,
             end_ids=writer.end_ids,
             stop=self.stop_words(),
-            schema=None if schema is None else writer.schema(schema),
+            schema=None if schema is None else compiled(writer, schema),
         )
+
+
+def compiled(writer: TextModel, schema: dict[str, Any]) -> JsonSchema:
+    """A schema as a model follows it. Raises ValueError, with the key that it stands under."""
+    try:
+        return writer.schema(schema)
+    except ValueError as error:
+        raise ValueError(f"response_format: {error}") from None
 
 
 class ChatBody(Body):
@@ -242,8 +251,8 @@ class TextBody(Body):
     prompt_: str | Texts | Ids = Field(alias="prompt")
     echo: Annotated[bool, only(False)] | None = None
     best_of: Annotated[int, only(1)] | None = None
-    # How many tokens' probabilities: none.
-    logprobs: Annotated[int, only(0)] | None = None
+    # Of so many other tokens beside those that are written: 0 asks for these.
+    logprobs: Annotated[bool, only(False)] | None = None
     suffix: Literal[""] | None = None
 
     def prompt(self, writer: TextModel) -> list[int]:
