@@ -61,8 +61,14 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
         ("drain_seconds: 1e999", "drain_seconds: a number that is finite"),
         ("models: art", "models: names are expected"),
         ("models: {m: art}", "models.m: the folder of its artifact is expected"),
-        ("models: {m: {folder: a, candidate: {folder: b, share: 2}}}", "such as 0.05 or 5%, not 2"),
-        ("models: {m: {folder: a, candidate: {folder: b, share: 0%}}}", "such as 0.05 or 5%"),
+        (
+            "models: {m: {folder: a, candidate: {folder: b, share: 2}}}",
+            "a share above 0 and below 1, such as 0.05 or 5%, not 2",
+        ),
+        (
+            "models: {m: {folder: a, candidate: {folder: b, share: 0%}}}",
+            "above 0 and below 1, such as 0.05 or 5%",
+        ),
         ("tracing: 127.0.0.1:4318", "tracing: the address of a collector"),
         ("hosts: ['a:b']", "hosts.0: a name or an address without scheme"),
         ("limits: {queu: 1}", "limits.queu: there is no such setting. Did you mean `queue`"),

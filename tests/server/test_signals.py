@@ -67,6 +67,7 @@ def test_a_reload_says_what_it_changed_and_what_takes_a_new_start(
     config.write_text(f"models: {{towns: {{folder: {artifact}}}}}\n")
     with serving(tmp_path / "served", "--config", str(config)) as served:
         served.process.send_signal(signal.SIGHUP)
+        assert events(served, "reload begins", 1)
         assert events(served, "settings read anew", 1)[0]["changed"] == []
         other = write_artifact(tmp_path / "other", 2.0)
         models = f"models: {{towns: {{folder: {artifact}}}, more: {{folder: {other}}}}}\n"

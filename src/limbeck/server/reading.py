@@ -219,7 +219,7 @@ def parse_candidate(text: str) -> Candidate:
     if not is_share or not 0 < float(number) < 100:
         raise ValueError(
             f"{text!r}: a candidate is `FOLDER:shadow`, which is scored beside the model that "
-            "answers, or `FOLDER:5%`, which answers that share"
+            "answers, or `FOLDER:5%`, which answers that share: above 0% and below 100%"
         )
     return Candidate(folder=Path(folder), share=float(number) / 100)
 

@@ -111,7 +111,8 @@ class Candidate(Strict):
             number = float(value[:-1]) / 100
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
         if value != "shadow" and not (is_number and 0 < number < 1):
-            raise ValueError(f"`shadow` is expected, or a share such as 0.05 or 5%, not {value!r}")
+            share = "a share above 0 and below 1, such as 0.05 or 5%,"
+            raise ValueError(f"`shadow` is expected, or {share} not {value!r}")
         return number
 
 

@@ -215,6 +215,8 @@ class Supervisor:
 
     def reload(self) -> None:
         """Read settings and artifacts anew; what is broken stays as it was."""
+        # To verify an artifact may take a minute: whoever asked for it sees that it was heard.
+        logs.log("reload begins")
         try:
             settings = self.reread()
             fixed = unlike(self.settings, settings)
@@ -231,7 +233,7 @@ class Supervisor:
             names = sorted(before.keys() | after.keys())
             changed = [name for name in names if before.get(name) != after.get(name)]
             decided = [name for name in standing if not is_as_given(after[name], standing[name])]
-            # Whoever asked for it sees that it was heard, though nothing is another.
+            # Though nothing is another.
             logs.log("settings read anew", changed=changed, decided_since=decided)
         except (ValueError, OSError) as error:
             # A server that stops has given it up.
