@@ -1,16 +1,21 @@
 """Versions on the shelf of a server: kept as long as somebody may need them, and no longer."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from served import install_runtime, write_artifact
 
 pytest.importorskip("orjson")
+from limbeck.server.admin import Admin
 from limbeck.server.plans import UNNAMED_SECONDS, Plan, Shelf, Standing
 from limbeck.server.processes import verify
-from limbeck.server.settings import Candidate
+from limbeck.server.requests.refusals import Refused
+from limbeck.server.settings import Candidate, Settings
 
 
 @pytest.fixture
@@ -87,6 +92,24 @@ def test_a_refused_artifact_is_removed_and_what_answers_is_not(
     # The one that answers may fail to be opened too, where memory is short.
     assert verify.main(str(tmp_path / "first"), str(shelf.folder)) == 2
     assert {path.name for path in shelf.path("").iterdir()} == shelf.plan().versions
+
+
+@pytest.mark.parametrize("action", ["promote", "drop", "rollback"])
+def test_a_server_that_stops_changes_nothing(tmp_path: Path, action: str) -> None:
+    """It answered 200, and its plan went with it."""
+    own = Shelf(tmp_path)
+    standing = Standing(live="a", previous="b", candidate="c", trial=1)
+    own.write(Plan(generation=1, models={"towns": standing}))
+    admin = Admin(Settings(models={}), own, cast(Any, None))
+    # Of no row that was scored there is no share, nor a time.
+    none = {"rows": 0, "agreement": None, "failed": 0, "slowdown": None}
+    assert admin.told()["models"]["towns"]["seen"] == none
+    admin.stop()
+    request: Any = SimpleNamespace(names={"model": "towns", "action": action}, token=None)
+    with pytest.raises(Refused) as caught:
+        asyncio.run(admin.change(request))
+    assert caught.value.status == 503 and "nothing was changed" in caught.value.why
+    assert own.plan().generation == 1
 
 
 def test_what_answers_is_no_candidate_beside_itself() -> None:

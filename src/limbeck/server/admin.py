@@ -74,9 +74,10 @@ class Admin:
                 counts = trials.seen_of(self.shelf.folder, name, standing.trial)
                 told["seen"] = {
                     "rows": counts.rows,
-                    "agreement": round(counts.agreement, 6),
+                    # Before a row was scored there is neither.
+                    "agreement": round(counts.agreement, 6) if counts.rows else None,
                     "failed": counts.failed,
-                    "slowdown": round(counts.slowdown, 3),
+                    "slowdown": round(counts.slowdown, 3) if counts.live_ns else None,
                 }
             models[name] = told
         return {"generation": plan.generation, "models": models}
@@ -103,6 +104,7 @@ class Admin:
         if action is None:
             warning = await self.put(name, json_of(await request.body()))
         else:
+            self.check_runs()
             with self.shelf.changed() as models:
                 models[name] = acted(models[name], action)
         generation = self.shelf.plan().generation
@@ -155,6 +157,12 @@ class Admin:
             cure = 'Serve it by a name of its own, or send "other": true beside it'
             raise Refused(HTTPStatus.CONFLICT, f"clients of `{name}` would break: {why}. {cure}")
 
+    def check_runs(self) -> None:
+        """Raise Refused (503) once the server stops: its plan goes with it."""
+        if self.is_stopping:
+            stops = "nothing was changed: the server stops. Ask it again once it runs"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, stops)
+
     async def verified(self, folder: Any) -> str:
         """The version of an artifact that a process of its own has opened. Raises Refused."""
         # What follows a NUL would be left out of what the system opens.
@@ -166,9 +174,7 @@ class Admin:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, none)
         async with self.turn:
             process, told, why = await self.ran(Path(folder))
-        if self.is_stopping:
-            stops = "nothing was changed: the server stops. Ask it again once it runs"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, stops)
+        self.check_runs()
         if process.returncode == BROKEN:
             logs.log("artifact not taken up", logs.ERROR, folder=folder, why=why.decode()[-1000:])
             full = "nothing was changed: the server's disk is full, or its folder is gone"
