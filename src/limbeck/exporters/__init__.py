@@ -58,6 +58,14 @@ class ForTasks(Protocol):
 
 
 @runtime_checkable
+class WritesFloat(Protocol):
+    """What an exporter adds that may write integers alone: whether it writes a float model too, as
+    every exporter does that does not say it. Float graphs are what an artifact is timed beside."""
+
+    writes_float: ClassVar[bool]
+
+
+@runtime_checkable
 class KeepsKeysAndValues(Protocol):
     """What an exporter adds that writes models of text: how they keep the keys and values of
     earlier tokens. One that does not say it writes graphs that keep them in float."""

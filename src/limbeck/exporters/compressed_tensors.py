@@ -39,6 +39,7 @@ class CompressedTensors:
     runtimes: ClassVar[tuple[str, ...]] = ("transformers",)
     needs: ClassVar[Mapping[str, str]] = {}
     tasks: ClassVar[tuple[str, ...]] = ("text-generation",)
+    writes_float: ClassVar[bool] = False
     kv_caches: ClassVar[tuple[str, ...]] = ("float",)
     other_kv_cache: ClassVar[str] = (
         "The folder holds weights alone: transformers has caches of its own, named where it writes "

@@ -5,7 +5,7 @@ from importlib import metadata
 
 from limbeck.artifact.runtimes import Runtime, require_packages, require_programs
 from limbeck.core import registry
-from limbeck.exporters import ForTasks, KeepsKeysAndValues
+from limbeck.exporters import ForTasks, KeepsKeysAndValues, WritesFloat
 
 
 def require_exporters(names: Sequence[str]) -> None:
@@ -70,6 +70,17 @@ def why_other_kv_cache(name: str, kv_cache: str) -> str | None:
         f"export: `{name}` writes no model that keeps keys and values in {kv_cache}, as "
         f"`quantize.kv_cache` asks. {advice}Leave `{name}` out of `export`, or leave `kv_cache` out"
     )
+
+
+def exporters_of_float(names: Sequence[str]) -> list[str]:
+    """Those of the exporters `names` that write float models as well."""
+    return [name for name in names if writes_float(name)]
+
+
+def writes_float(name: str) -> bool:
+    """Whether the exporter `name` writes float models."""
+    exporter = registry.create("exporters", name)
+    return not isinstance(exporter, WritesFloat) or exporter.writes_float
 
 
 def runtimes_of(names: Sequence[str]) -> list[str]:

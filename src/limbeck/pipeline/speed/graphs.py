@@ -1,7 +1,8 @@
 """Graphs that are timed beside an artifact: of a float model, or of the student in int8.
 
 Time does not hang on the values of weights: a student's graph is of its weights before training. It
-is written by the recipe's own exporters, so that nothing differs from the artifact but what is to.
+is written by the recipe's own exporters, so that nothing differs from the artifact but what is to;
+a float graph by those of them that write float models.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from torch import nn
 
 from limbeck.core.files import digest, read_json, write_json
 from limbeck.core.foreign import told_as
-from limbeck.exporters.requirements import package_versions
+from limbeck.exporters.requirements import exporters_of_float, package_versions
 from limbeck.exporters.writing import read_with, write_graphs
 from limbeck.models.running import run_model
 from limbeck.models.torch_batches import to_torch
@@ -78,15 +79,19 @@ def write_untrained(
 
 
 def graphs_of(run: RunContext, recipe: Recipe, untrained: Untrained) -> dict[str, Path]:
-    """The graphs, by runtime, kept in the store.
+    """The graphs, by runtime, kept in the store: of a float model those of the exporters that write
+    one, perhaps none.
 
     Raises ValueError where the model cannot be exported.
     """
+    exporters = recipe.export if untrained.schemes else exporters_of_float(recipe.export)
+    if not exporters:
+        return {}
 
     def build(folder: Path) -> None:
         # A network that nobody exports today may fail anywhere in the tracing.
         with told_as(ValueError):
-            write_untrained(untrained, untrained.example(run), tuple(recipe.export), folder)
+            write_untrained(untrained, untrained.example(run), tuple(exporters), folder)
 
     forms = {name: scheme.model_dump() for name, scheme in untrained.schemes.items()}
     stage = Stage(
@@ -97,15 +102,15 @@ def graphs_of(run: RunContext, recipe: Recipe, untrained: Untrained) -> dict[str
             "schemes": forms,
             "range": untrained.range_name,
             "data": run.fingerprint("test"),
-            "exporters": list(recipe.export),
-            "packages": package_versions(recipe.export),
+            "exporters": list(exporters),
+            "packages": package_versions(exporters),
             **run.environment(),
         },
         build=build,
         components=[
             *run.task_component,
             *(quantization_code(recipe.quantize) if recipe.quantize else ()),
-            *(("exporters", name) for name in recipe.export),
+            *(("exporters", name) for name in exporters),
         ],
         title=f"graph of {untrained.model.name}",
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.artifact.manifest import graphs_in
-from limbeck.artifact.speed.product import Steps
+from limbeck.artifact.speed.product import FACTORS, Steps
 from limbeck.artifact.speed.workers import Subject
 from limbeck.evaluation.decisions.decision import FILE
 from limbeck.evaluation.verdict import judged_arm
@@ -80,7 +80,8 @@ class Subjects:
         return name
 
     def add_graphs(self, what: str, recipe: Recipe, untrained: Untrained) -> dict[str, str]:
-        """The graphs of a model, by runtime. Raises ValueError where it cannot be exported."""
+        """The graphs of a model, by runtime; of a float one perhaps none. Raises ValueError where
+        it cannot be exported."""
         names: dict[str, str] = {}
         for runtime, file in graphs.graphs_of(self.run, recipe, untrained).items():
             spec = self.spec(graph=str(file), runtime=runtime, **self.spec_of_task(untrained.model))
@@ -144,7 +145,8 @@ def add_float(subjects: Subjects, shipped: Arm, title: str, student: StoredModel
         return [subjects.add_model(title, student)]
     # By the exporters of the artifact, which a recipe without `quantize` need not have.
     names = subjects.add_graphs(title, shipped.recipe, Untrained(student, {}))
-    return list(names.values())
+    # Where these write integers alone it answers in PyTorch.
+    return list(names.values()) or [subjects.add_model(title, student)]
 
 
 def add_references(
@@ -190,4 +192,6 @@ def steps_of(subjects: Subjects, shipped: str, best: str) -> Steps:
         return Steps([teacher, teacher, best, best], reasons)
     teacher_graph = subjects.others.get(("teacher", runtime))
     student_graph = subjects.others.get((FLOAT, runtime))
+    if student_graph is None:
+        reasons |= dict.fromkeys(FACTORS, f"no float model is written for {runtime}")
     return Steps([teacher, teacher_graph, student_graph, best], reasons)

@@ -2,7 +2,7 @@
 told in seconds, and not after hours.
 
 A copy of the module, as it was handed over and in float, is written with every exporter of the
-recipe, and must answer in each runtime as it does in torch.
+recipe that writes float models, and must answer in each runtime as it does in torch.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from torch import nn
 from limbeck.artifact.batches import run_graph
 from limbeck.artifact.runtimes import open_graph
 from limbeck.core.files import digest, write_json
-from limbeck.exporters.requirements import package_versions
+from limbeck.exporters.requirements import exporters_of_float, package_versions
 from limbeck.exporters.writing import GOLDEN_ROWS, read_with, write_graphs
 from limbeck.models.anatomy.probe import answer
 from limbeck.models.torch_batches import batch_of
@@ -41,14 +41,15 @@ def trace_own_student(run: RunContext) -> None:
     """
     recipe = run.recipe
     name, _ = named_origin(recipe)
-    if name not in run.own or not (recipe.quantize and recipe.export):
+    exporters = exporters_of_float(recipe.export) if recipe.quantize else []
+    if name not in run.own or not exporters:
         return
     task = run.new_task(name)
 
     def build(folder: Path) -> None:
         model = run.create(name, {}, task, seed=recipe.train.seed).cpu().eval()
         encoded = run.encode("train", task)[:GOLDEN_ROWS]
-        largest = largest_difference(model, task, encoded, recipe.export)
+        largest = largest_difference(model, task, encoded, exporters)
         for runtime, difference in largest.items():
             if difference > TOLERANCE:
                 raise ValueError(
@@ -64,12 +65,12 @@ def trace_own_student(run: RunContext) -> None:
         inputs={
             "model": run.reference(name, {}),
             "preprocess": digest(task.preprocess),
-            "exporters": list(recipe.export),
-            "packages": package_versions(recipe.export),
+            "exporters": exporters,
+            "packages": package_versions(exporters),
             **run.environment(),
         },
         build=build,
-        components=[*run.task_component, *(("exporters", name) for name in recipe.export)],
+        components=[*run.task_component, *(("exporters", name) for name in exporters)],
     )
     run.compute(stage)
 
