@@ -206,6 +206,14 @@ def shown(turns: list[dict[str, str]], by: str, said: str) -> list[dict[str, str
             lambda turns: {"instruction": turns[-2]["content"], "output": turns[-1]["content"]},
             {"prompt": "instruction", "response": "output"},
         ),
+        (
+            lambda turns: {
+                "instruction": turns[-2]["content"],
+                "input": "what is asked about, " * 9,
+                "output": turns[-1]["content"],
+            },
+            {"prompt": "instruction", "response": "output"},
+        ),
     ],
 )
 def test_free_answers_of_a_chat_are_for_text_generation(
@@ -226,7 +234,7 @@ def test_free_answers_of_a_chat_are_for_text_generation(
         # A question finds its answer: a search.
         lambda n: {"question": f"what is {n} of them?", "answer": f"they are {n} of many things"},
         # What is asked is said of a text beside it, which a dialogue would not hold.
-        lambda n: {"prompt": f"how many? {n}", "context": "a b c d e f " * 9, "response": f"{n} of a long list"},
+        lambda n: {"prompt": f"how many? {n}", "passage": "a b c d e f " * 9, "response": f"{n} of a long list"},
         # A class.
         lambda n: {"prompt": f"what is {n} of them?", "response": "ab"[n % 2]},
     ],

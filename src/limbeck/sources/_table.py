@@ -7,7 +7,7 @@ a string or a list of words. Words with a tag each are rows of words and tags.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +45,9 @@ LABEL = ("label", "labels", "intent", "category", "class", "sentiment", "target"
 ID = "id"
 NO_ID = "none"
 SPLIT = "split"
+# Of preferences (DPO) the better answer is learned as any other.
+CHOSEN, REJECTED = "chosen", "rejected"
+NOT_PAIRED = "`chosen` is learned as the answer, and `rejected` is not read: no loss compares them"
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Table(ABC):
         # One for all files, so that a label is the same object in every split.
         labels = LabelParser(self.label_names, self.label_separator, self.no_label)
         rows_of: dict[str, RowCollector] = {}
+        self.notes.clear()
         files_of = find_splits(self.path, self.suffixes, given_names)
         is_one_file = sum(map(len, files_of.values())) == 1
         for split, files in files_of.items():
@@ -159,7 +163,7 @@ class Table(ABC):
                 column = self._split_column(file, is_one_file=is_one_file)
                 for row_split, row in self._rows(file, split, column, labels, on_bad_row):
                     rows_of.setdefault(row_split, RowCollector()).append(row)
-        self.notes[:] = labels.notes()
+        self.notes.extend(labels.notes())
         return {split: collector.rows() for split, collector in rows_of.items()}
 
     def _check_votes(self) -> None:
@@ -253,7 +257,9 @@ class Table(ABC):
             return SpanCells(text, spans, labels, beside, self.overlaps)
         dialogue = self._message_columns(path, header)
         if dialogue:
-            return replace(dialogue, beside=beside)
+            if dialogue.response == CHOSEN and REJECTED in header and NOT_PAIRED not in self.notes:
+                self.notes.append(NOT_PAIRED)
+            return dialogue.with_beside(header, beside)
         tagged = self._word_columns(path, header)
         if tagged:
             words, tags = tagged
