@@ -69,6 +69,29 @@ def test_rows_that_the_template_refuses_are_told_by_file_and_line(tmp_path: Path
     assert not list((tmp_path / "run").glob("artifact"))
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["question", "answer"])
+def test_special_tokens_in_messages_are_told_as_a_server_tells_them(
+    tmp_path: Path, place: int
+) -> None:
+    contents = ["hello", "thank you"]
+    special = added_tokens(tmp_path)[0]
+    contents[place] += f" {special} or"
+    recipe = write(tmp_path, [*GOOD[:4], turns(*contents), *GOOD[4:]])
+    (mistake,) = limbeck.check(recipe).mistakes
+    told = f"train.jsonl:5: message {place + 1} holds the special token {special}: remove it"
+    assert told in mistake
+    with pytest.raises(ValueError, match=f"train.jsonl:5: message {place + 1} holds the special"):
+        limbeck.run(recipe, tmp_path / "run")
+
+
+def added_tokens(folder: Path) -> list[str]:
+    """The special tokens of the model that `write` takes."""
+    from limbeck.tasks.inputs.tokenized import open_tokenizer, special_tokens
+
+    save_model(folder / "model", template=CHATML)
+    return special_tokens(open_tokenizer((folder / "model" / "tokenizer.json").read_text()))
+
+
 def test_a_model_without_a_template_is_told(tmp_path: Path) -> None:
     recipe = write(tmp_path, GOOD, template=None)
     told = limbeck.check(recipe).mistakes

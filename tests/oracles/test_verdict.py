@@ -92,6 +92,7 @@ def test_a_small_mean_drop_is_not_enough_where_the_interval_is_wide() -> None:
     assert found["drop"] < found["max_drop"]
     assert not found["kept"]
     assert "is not ruled out" in found["reasons"][0]
+    assert f"ends at {found['drop_ci95'][1]:.4f})" in found["reasons"][0]
 
 
 def test_a_student_that_gains_is_kept() -> None:

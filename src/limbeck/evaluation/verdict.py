@@ -108,7 +108,8 @@ def judge_arms(found: Evidence, asked: Verdict) -> dict[str, Any]:
     p_noninferior = drop.p_at_least(asked.max_drop)
     if p_noninferior > ALPHA:
         reasons.append(
-            f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f})"
+            f"a drop of more than {asked.max_drop:g} is not ruled out (p = {p_noninferior:.3f}; "
+            f"its 95 % interval, allowing for rows unlike these, ends at {drop.interval()[1]:.4f})"
             f"{told_rows(drop, own, asked.max_drop)}"
         )
     elif drop.interval()[1] > asked.max_drop:

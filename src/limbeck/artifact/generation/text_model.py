@@ -18,9 +18,10 @@ from limbeck.artifact.generation.onnx_decoder import OnnxDecoder, has_cache
 from limbeck.artifact.predictor import Predictor
 from limbeck.artifact.runtimes import Graph
 from limbeck.core.files import read_json
-from limbeck.tasks.chat.conversation import conversation
+from limbeck.tasks.chat.conversation import conversation, refuse_special_tokens
 from limbeck.tasks.chat.template import MessageTemplate
 from limbeck.tasks.inputs.long_texts import encoded, has_more_tokens
+from limbeck.tasks.inputs.tokenized import special_tokens
 from limbeck.tasks.text_generation import TextGeneration
 
 if TYPE_CHECKING:
@@ -61,10 +62,7 @@ class TextModel:
         messages = conversation(given)
         text = self.template.render(messages, add_generation_prompt=True)
         # As transformers' sanitizing does, but told: to rewrite a message silently changes it.
-        for number, message in enumerate(messages, 1):
-            for token in self.special_tokens:
-                if token in message["content"]:
-                    raise ValueError(f"message {number} holds the special token {token}: remove it")
+        refuse_special_tokens(messages, self.special_tokens)
         prompt = self.prompt_of_text(text)
         self.check_specials(messages, prompt)
         return prompt
@@ -135,9 +133,7 @@ class TextModel:
     @cached_property
     def special_tokens(self) -> list[str]:
         """Special tokens as a message could write them."""
-        # Other added tokens are words like any.
-        added = self.tokenizer.get_added_tokens_decoder().values()
-        return [token.content for token in added if token.special]
+        return special_tokens(self.tokenizer)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

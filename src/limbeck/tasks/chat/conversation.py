@@ -4,7 +4,7 @@ What is no text is refused here, for a chat template would write it as Python pr
 model would answer to `True` or `{'a': 1}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck.core.wording import json_kind, suggest
@@ -42,3 +42,17 @@ def message(given: Any, where: str) -> dict[str, str]:
     where = f"{where} ({role})"
     check_keys(given, KEYS, where)
     return {"role": role, "content": content_of(given.get("content"), f"{where}: content")}
+
+
+def refuse_special_tokens(messages: Sequence[Mapping[str, str]], tokens: Sequence[str]) -> None:
+    """Raise ValueError for a message that brings one of a tokenizer's special tokens: with it,
+    whoever writes a message could end it and write the next in another's name."""
+    # Some tokenizers have hundreds, and hardly a message has what they begin with.
+    beginnings = {token[0] for token in tokens}
+    for number, each in enumerate(messages, 1):
+        content = each["content"]
+        if not any(sign in content for sign in beginnings):
+            continue
+        for token in tokens:
+            if token in content:
+                raise ValueError(f"message {number} holds the special token {token}: remove it")

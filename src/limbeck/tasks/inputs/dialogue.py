@@ -19,9 +19,10 @@ import numpy as np
 
 from limbeck.sources import Row
 from limbeck.tasks import Encoded
+from limbeck.tasks.chat.conversation import refuse_special_tokens
 from limbeck.tasks.chat.template import ASSISTANT, MessageTemplate
 from limbeck.tasks.inputs.long_texts import encoded, parts
-from limbeck.tasks.inputs.tokenized import open_tokenizer
+from limbeck.tasks.inputs.tokenized import open_tokenizer, special_tokens
 from limbeck.tasks.likelihood import UNKNOWN
 from limbeck.tasks.types import Array, Names
 
@@ -64,6 +65,11 @@ class DialogueInput:
             )
         return MessageTemplate(text, self.parts["special_tokens"], today=TODAY)
 
+    @cached_property
+    def special_tokens(self) -> list[str]:
+        """What no message may hold."""
+        return special_tokens(self.tokenizer)
+
     @property
     def max_tokens(self) -> int:
         """How many tokens of a row are read at most."""
@@ -92,8 +98,10 @@ class DialogueInput:
             yield from stretches(ids, np.arange(1, len(ids)), self.max_tokens)
 
     def dialogue(self, messages: Sequence[dict[str, str]]) -> Iterator[Encoded]:
-        """A dialogue with its answers as units. Raises ValueError where it has none, and for
-        messages that the template refuses."""
+        """A dialogue with its answers as units. Raises ValueError where it has none, for
+        messages that the template refuses, and for those that hold a special token."""
+        # As a server refuses them: what is learned is what can be asked.
+        refuse_special_tokens(messages, self.special_tokens)
         rendered = self.template.render_answers(messages)
         encoding = self.tokenizer.encode(rendered.text, add_special_tokens=False)
         ids = np.array(encoding.ids, np.int64)
@@ -115,7 +123,8 @@ class DialogueInput:
 
     def prompt(self, messages: Sequence[dict[str, str]]) -> Array:
         """(T) the tokens of a dialogue up to where an answer begins. Raises ValueError for messages
-        that the template refuses."""
+        that the template refuses, and for those that hold a special token."""
+        refuse_special_tokens(messages, self.special_tokens)
         return self.ids_of(self.template.render(messages, add_generation_prompt=True))
 
     def ids_of(self, text: str) -> Array:

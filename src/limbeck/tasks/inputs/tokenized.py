@@ -155,3 +155,10 @@ def kind_of(raw: Any) -> str:
     if isinstance(raw, dict):
         return f"a dict of {', '.join(map(str, raw)) or 'nothing'}"
     return type(raw).__name__
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """A tokenizer's special tokens as a text could write them."""
+    # Other added tokens are words like any.
+    added = tokenizer.get_added_tokens_decoder().values()
+    return [token.content for token in added if token.special]
