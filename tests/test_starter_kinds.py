@@ -351,3 +351,19 @@ def test_a_label_of_a_pair_is_learned_where_there_is_one() -> None:
     assert (found.task, found.options["label"]) == ("text-classification", "relevance")
     found = chosen(**pair, label=lambda n: n % 2)
     assert (found.task, found.options["label"]) == ("text-classification", "label")
+
+
+def test_a_language_model_asked_for_learns_chats_that_end_in_a_class(tmp_path: Path) -> None:
+    rows = [{"messages": messages(n, "ab"[n % 2])} for n in range(40)]
+    put(tmp_path, {"train.jsonl": lines(rows)})
+    model = tmp_path / "model"
+    with pytest.raises(ValueError, match="its last turn is the label") as caught:
+        starter.look(tmp_path / "train.jsonl", str(model))
+    assert f"--model {model} is not here: name the folder" in str(caught.value)
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
+    with pytest.raises(ValueError, match="is no folder of a language model"):
+        starter.look(tmp_path / "train.jsonl", str(model))
+    (model / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    guess = starter.look(tmp_path / "train.jsonl", str(model))
+    assert (guess.task, guess.options) == ("text-generation", {"messages": "messages"})

@@ -19,7 +19,13 @@ from limbeck.cli.first_recipe.images import (
 )
 from limbeck.cli.first_recipe.lengths import length_for
 from limbeck.cli.first_recipe.names import without_notes
-from limbeck.cli.first_recipe.recipe_text import PIECES_MODEL, Guess, render, usual_model
+from limbeck.cli.first_recipe.recipe_text import (
+    PIECES_MODEL,
+    Guess,
+    is_language_model,
+    render,
+    usual_model,
+)
 from limbeck.cli.first_recipe.refused.arrays import refuse_cifar, refuse_dicom
 from limbeck.cli.first_recipe.refused.foreign import WithoutTrain, is_text, refuse_by_name
 from limbeck.cli.first_recipe.refused.labels_beside import refuse_labels_beside
@@ -67,7 +73,7 @@ def write(data: Path, out: Path, model: str | None) -> list[str]:
     """
     if out.exists():
         raise ValueError(f"{out}: this file is here already. Remove it, or choose another --out")
-    guess = look(data)
+    guess = look(data, model)
     sources = registry.names("sources")
     if guess.source not in sources:
         raise ValueError(
@@ -134,8 +140,9 @@ def not_at_hand(guess: Guess, data: Path, model: str | None, out: Path) -> list[
     return lines
 
 
-def look(data: Path) -> Guess:
-    """What a file or folder holds. Raises ValueError where it is nothing that can be read."""
+def look(data: Path, model: str | None = None) -> Guess:
+    """What a file or folder holds. Raises ValueError where it is nothing that can be read, and for
+    chats that end in a class, unless the `model` that is asked for writes text."""
     if not data.exists():
         raise ValueError(f"{data}: no such file or folder. {EXPECTED}")
     is_folder = data.is_dir() or is_archive(data)
@@ -153,6 +160,12 @@ def look(data: Path) -> Guess:
             f"{data}: nothing here that can be read ({', '.join(names) or 'an empty folder'}). "
             f"{EXPECTED}"
         )
+    if guess.chat_refusal and not (model and is_language_model(model)):
+        told = ""
+        if model:
+            told = "is no" if Path(model).expanduser().exists() else "is not here: name the"
+            told = f"--model {model} {told} folder of a language model, which would learn them. "
+        raise ValueError(told + guess.chat_refusal)
     guess.reasons += told_files(guess, data, is_folder=is_folder)
     return guess
 

@@ -27,6 +27,8 @@ TEACHER_LAYERS = 6  # by which a student is measured
 # What families of models call the number of their layers in config.json.
 NUM_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 MOST_CONFIG_BYTES = 1 << 20
+# Ends of the names of classes in transformers that write text; GPT-2's is the older one.
+WRITERS = ("ForCausalLM", "LMHeadModel")
 WIDEST = 10**6  # characters of a line of YAML, so that a value is never broken into two
 
 HEAD = """\
@@ -136,7 +138,8 @@ class Guess:
     comments. `files`: those of each split that will be read; `files_beside`: what else was read. Of
     images, where they are not read for it: `counts`, the rows of each split, and `side`, the pixels
     of the longer side in which most are read. `reads_pieces`: whether texts are read by a network
-    of ours, as pieces of characters.
+    of ours, as pieces of characters. `chat_refusal`: of chats that a language model learns, why
+    nothing is proposed for them where none is asked for.
     """
 
     task: str
@@ -149,6 +152,7 @@ class Guess:
     counts: dict[str, int] = field(default_factory=dict)
     side: int | None = None
     reads_pieces: bool = False
+    chat_refusal: str | None = None
 
 
 # Teacher and student of images, by the pixels a side up to which they are meant. The first stage
@@ -251,17 +255,30 @@ def _teacher_layers(model: str | None) -> int:
 
 def _layers_in_folder(model: str, usual: int) -> int:
     """How many layers a model has by its folder; the usual number where that does not tell."""
-    config = Path(model) / "config.json"
+    content = _config_in_folder(model)
+    counts = [content.get(name) for name in NUM_LAYERS]
+    return next((count for count in counts if isinstance(count, int)), usual)
+
+
+def is_language_model(model: str) -> bool:
+    """Whether a model is a folder of a causal language model, by its config.json."""
+    architectures = _config_in_folder(model).get("architectures")
+    named = architectures if isinstance(architectures, list) else []
+    return any(str(name).endswith(WRITERS) for name in named)
+
+
+def _config_in_folder(model: str) -> dict[str, Any]:
+    """A model's config.json by its folder; nothing where none can be read."""
+    config = Path(model).expanduser() / "config.json"
     if not config.is_file():
-        return usual
+        return {}
     try:
         with open(config, "rb") as opened:
             content = json.loads(read_at_most(opened, MOST_CONFIG_BYTES, str(config)))
     # What is wrong with the model is told where it is read.
     except (OSError, ValueError, RecursionError):
-        return usual
-    counts = [content.get(name) for name in NUM_LAYERS] if isinstance(content, dict) else []
-    return next((count for count in counts if isinstance(count, int)), usual)
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def flow(value: str | Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from limbeck.cli.first_recipe.refused.decimal_commas import (
 from limbeck.cli.first_recipe.refused.foreign import refuse_parts, refuse_without_train
 from limbeck.cli.first_recipe.refused.second_headers import refuse_second_headers
 from limbeck.cli.first_recipe.refused.steps import (
-    refuse_chats,
+    chat_refusal,
     refuse_class_tables,
     refuse_dialogues,
     refuse_examples,
@@ -99,9 +99,11 @@ def look_at_table(path: Path, files: Sequence[Path], source: str | None = None) 
     refuse_decimal_commas([train, *files], records, options)
     refuse_percents([train, *files], records, options)
     refuse_examples([train, *files], records, guess.source)
-    refuse_chats([train, *files], records, guess.source)
     found = _dialogues(records)
+    guess.chat_refusal = chat_refusal([train, *files], records, guess.source)
     if found is None:
+        if guess.chat_refusal:
+            raise ValueError(guess.chat_refusal)
         _refuse_no_texts([train, *files], records, guess.source, options)
         found = _columns(records, train, files, guess.source)
     guess.task = found.task

@@ -90,15 +90,15 @@ def _is_list_of_texts(cell: Any) -> bool:
     return isinstance(cell, list) and all(isinstance(text, str) for text in cell)
 
 
-def refuse_chats(files: Sequence[Path], records: Sequence[Record], source: str) -> None:
-    """Raise ValueError for rows that are a chat each, as language models are tuned on: a class
-    behind the texts is the label. Chats with free answers are for text generation.
+def chat_refusal(files: Sequence[Path], records: Sequence[Record], source: str) -> str | None:
+    """Why nothing is proposed for rows that are a chat each, as models of text learn them: a class
+    behind the texts is the label; None for others. Chats with free answers are for text generation.
 
     `files`: the one of train first, which `source` reads.
     """
     chat = _chat(records)
     if not chat:
-        return
+        return None
     column, by, said = (json.dumps(name) for name in chat)
     chats = [record[chat[0]] for record in records if record[chat[0]]]
     answers = [str(turns[-1][chat[2]]).strip() for turns in chats]
@@ -109,12 +109,12 @@ def refuse_chats(files: Sequence[Path], records: Sequence[Record], source: str) 
         most = max(2, len(answers) // ROWS_A_CLASS)
         if len(set(answers)) > most or any(len(a.split()) > MOST_LABEL_WORDS for a in answers):
             # The last turn is a text of its own: a model learns to write it.
-            return
+            return None
         row = f'"text": {turns.replace("in m if", "in m[:-1] if")}, "label": m[-1][{said}].strip()'
         told = f"its last turn is the label ({some(list(dict.fromkeys(answers)), SHOWN)})"
     kept = f"{{k: v for k, v in r.items() if k != {column}}}"
     rows = f"[{{**{kept}, {row}}} for r in rows for m in [r[{column}]] if m]"
-    raise ValueError(
+    return (
         f"{files[0]}: a row is a chat (`{chat[0]}`): {told}. Write a row of text and label for "
         "each, without what the system says, in that folder: "
         f"{_rewriting(files, rows, source)} && {command('init', MADE)}"
