@@ -117,3 +117,13 @@ def test_what_answers_is_no_candidate_beside_itself() -> None:
     with pytest.raises(ValueError, match="answers already"):
         Standing(live="a").tried("a", candidate)
     assert Standing(live="a").tried("b", candidate).candidate == "b"
+
+
+def test_a_model_that_carries_no_reference_is_not_watched(shelf: Shelf) -> None:
+    admin = cast(Admin, SimpleNamespace(shelf=shelf))
+    live = shelf.plan().models["towns"].live
+    path = shelf.path(live) / "reference.json"
+    path.unlink(missing_ok=True)
+    assert Admin.drifts(admin) == []
+    path.write_text("{}")
+    assert Admin.drifts(admin) == [("towns", live, {})]

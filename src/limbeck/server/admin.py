@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from limbeck.evaluation.drift import reference
 from limbeck.server import logs, trials
 from limbeck.server.drifting import seen_of
 from limbeck.server.plans import Shelf, acted
@@ -83,11 +84,13 @@ class Admin:
         return {"generation": plan.generation, "models": models}
 
     def drifts(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """(name, version, what was seen of its requests) of each model that answers."""
+        """(name, version, what was seen of its requests) of each model that answers and is watched:
+        an artifact of a model that writes has nothing to hold its requests against."""
         models = self.shelf.plan().models
         return [
             (name, each.live, seen_of(self.shelf.folder, name, each.live))
             for name, each in models.items()
+            if (self.shelf.path(each.live) / reference.FILE).is_file()
         ]
 
     async def change(self, request: Request) -> Answer:

@@ -24,6 +24,7 @@ def status_of(settings: Settings, admin: Admin, meters: Meters, board: Board) ->
     plan = admin.told()
     figures = Figures(meters)
     models = {name: told | figures.of(name) for name, told in plan["models"].items()}
+    charts = {name: seen.get("charts", []) for name, _, seen in admin.drifts()}
     return {
         "limbeck": limbeck.__version__,
         "began": round(board.began / 1e9, 3),
@@ -33,7 +34,8 @@ def status_of(settings: Settings, admin: Admin, meters: Meters, board: Board) ->
         "waiting": board.total(WAITING),
         "queue": settings.limits.queue,
         "models": models,
-        "drift": {name: seen.get("charts", []) for name, _, seen in admin.drifts()},
+        # None: it is not watched.
+        "drift": {name: charts.get(name) for name in models},
     }
 
 

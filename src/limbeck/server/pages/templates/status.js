@@ -105,8 +105,9 @@ function modelPart(name, told) {
 }
 
 function driftPart(drift) {
-  // Of a model that has not had as many requests as a window there is nothing yet.
-  const known = Object.entries(drift).filter(([, charts]) => charts.length);
+  // Of a model that has not had as many requests as a window there is nothing yet, and one that
+  // carries no reference is not watched.
+  const known = Object.entries(drift).filter(([, charts]) => charts?.length);
   const parts = known.flatMap(([name, charts]) => {
     const drawnCharts = charts.map(driftChart);
     return [element("h3", {}, name), element("div", { class: "charts" }, ...drawnCharts)];
