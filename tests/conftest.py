@@ -113,6 +113,17 @@ def written_reports_have_their_shape() -> Iterator[None]:
     page.write = write
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_process_is_ended() -> Iterator[None]:
+    """`main` has its process end seconds later, where a thread still runs: in a test that is the one
+    in which all other tests run."""
+    from limbeck.cli import exits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exits, "end_in_time", lambda status: None)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """On toy sizes a second thread costs more than it brings, and the more so beside another program."""

@@ -196,7 +196,8 @@ MISTAKES: list[tuple[bytes, str]] = [
     (b'{"inputs": {}}', "inputs: a list of objects"),
     (b'{"inputs": [1]}', "inputs: a list of objects"),
     (b'{"inputs": [[]]}', "inputs: a list of objects"),
-    (b"\xef\xbb\xbf{}", "is no JSON"),
+    # One mark of the byte order is dropped.
+    (2 * b"\xef\xbb\xbf" + b"{}", "is no JSON"),
     (b"\xff\xfe", "is not UTF-8: invalid start byte at byte 0"),
     (b'{"id": "\xff"}', "is not UTF-8: invalid start byte at byte 8"),
     (b'{"id": "\xed\xa0\x80"}', "is not UTF-8"),
