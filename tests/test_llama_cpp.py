@@ -3,13 +3,13 @@
 Needs Node.js and node-llama-cpp, which the first test installs from npm into a cache of the user's where it is not there.
 """
 
-import subprocess
 from pathlib import Path
 
 import gguf_toys as toys
 import numpy as np
 import pytest
 import torch
+from llama_cpp_install import install_llama_cpp
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
@@ -26,10 +26,7 @@ KINDS = ("llama", "qwen2", "qwen3", "gpt2")
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    folder = process.default_folder()
-    if not (folder / "node_modules" / "node-llama-cpp").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(process.install_line(folder).split(), check=True, capture_output=True)
+    install_llama_cpp()
 
 
 @pytest.fixture(scope="module")

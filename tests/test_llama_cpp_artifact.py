@@ -1,7 +1,6 @@
 """An artifact with a GGUF file beside its ONNX graph: opened, proven and answered in llama.cpp itself."""
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import gguf_toys as toys
 import numpy as np
 import pytest
 from generation_artifacts import ROWS, logits_of, task_of, trained, write_artifact
+from llama_cpp_install import install_llama_cpp
 
 import limbeck
 from limbeck.artifact.generation.answering import Asked
@@ -28,10 +28,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    folder = process.default_folder()
-    if not (folder / "node_modules" / "node-llama-cpp").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(process.install_line(folder).split(), check=True, capture_output=True)
+    install_llama_cpp()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import numpy as np
 from limbeck.core.contract import described
 from limbeck.sources import SPLITS, BadRow, OnBadRow, Row, fail
 from limbeck.sources._cells.labels import LabelParser
-from limbeck.sources._cells.record import words_of
+from limbeck.sources._cells.record import is_empty, is_missing, slices_of, words_of
 from limbeck.sources._cells.tags import check_length
 from limbeck.sources._encodings import checked_unicode
 from limbeck.sources._images import ImageReader, file_of
@@ -121,7 +121,7 @@ class Rows:
             row: Row = {}
             try:
                 for key, column in columns.items():
-                    if column not in given or (key == "group" and says_nothing(given[column])):
+                    if column not in given or (key == "group" and is_empty(given[column])):
                         continue
                     if key == "image":
                         row |= image_cells(given[column], decode)
@@ -129,11 +129,7 @@ class Rows:
                         labels = _Labels(parser, names.get(key))
                         row[key] = cell_value(key, given[column], labels)
                 if self.slices:
-                    cells = {name: given.get(name) for name in self.slices}
-                    row["slices"] = {
-                        name: "" if says_nothing(cell) else str(cell)
-                        for name, cell in cells.items()
-                    }
+                    row["slices"] = slices_of(given, self.slices)
             except ValueError as error:
                 # As text: a cell may hold what JSON cannot.
                 content = {key: repr(cell)[:SHOWN_CHARACTERS] for key, cell in given.items()}
@@ -223,19 +219,6 @@ class _Labels:
                 raise ValueError(f"label: {given} is no index into {len(self.names)} names")
             return str(self.names[given])
         return self.parser.parse_one(given, "label")
-
-
-def is_missing(given: Any) -> bool:
-    """Whether a cell is what Python, numpy or pandas write for no value."""
-    # The types of pandas.NA and pandas.NaT, by name: pandas need not be installed.
-    if given is None or type(given).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(given, float | np.floating) and bool(np.isnan(given))
-
-
-def says_nothing(given: Any) -> bool:
-    """Whether a cell is missing, or a text of space alone."""
-    return is_missing(given) or (isinstance(given, str) and not given.strip())
 
 
 def cell_value(key: str, given: Any, labels: _Labels) -> Any:

@@ -22,6 +22,7 @@ import numpy as np
 from limbeck.artifact.gguf import reference
 from limbeck.artifact.model_process.process import ModelProcess
 from limbeck.core.wording import some
+from limbeck.evaluation.generated import figures
 
 # One integer on the other side of an edge, in a document of some hundred tokens.
 MOST_NATS = 1e-3
@@ -158,6 +159,6 @@ def first_difference(
     # One pass over both tells what the reference would have said at each place.
     whole = np.array([*prompt, *said], np.int64)
     _, greedy = decoder.log_probabilities(whole[: decoder.sizes.context])
-    own = greedy[len(prompt) - 1 :]
-    pairs = enumerate(zip(own, said, strict=False))
-    return next((place for place, (mine, theirs) in pairs if mine != theirs), None)
+    own = greedy[len(prompt) - 1 :].tolist()
+    # Only of as many tokens as both have is there anything to tell.
+    return figures.first_difference(said[: len(own)], own[: len(said)])

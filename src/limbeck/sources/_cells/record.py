@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from limbeck.sources import Row
 from limbeck.sources._cells.labels import MOST_LIST_CHARACTERS, LabelParser, written_list
 from limbeck.sources._cells.tags import MOST_WORDS, as_iob2, check_length
@@ -50,10 +52,7 @@ class Beside:
         if self.group and not is_empty(record[self.group]):
             row["group"] = str(record[self.group])
         if self.slices:
-            cells = {column: record[column] for column in self.slices}
-            row["slices"] = {
-                column: "" if is_empty(cell) else str(cell) for column, cell in cells.items()
-            }
+            row["slices"] = slices_of(record, self.slices)
         return row
 
 
@@ -123,10 +122,23 @@ class TextCells:
         return best
 
 
+def slices_of(record: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
+    """The names of a row's slices; empty where a cell is, or its column is missing."""
+    cells = {column: record.get(column) for column in columns}
+    return {column: "" if is_empty(cell) else str(cell) for column, cell in cells.items()}
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is what Python, numpy or pandas write for no value."""
+    # The types of pandas.NA and pandas.NaT, by name: pandas need not be installed.
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
+
+
 def is_empty(cell: Any, no_label: str | None = None) -> bool:
-    """Whether a cell holds no label: nothing, NaN, or what stands for none."""
-    # NaN alone is not equal to itself.
-    if cell is None or cell != cell:
+    """Whether a cell holds nothing: it is missing, of space alone, or what stands for no label."""
+    if is_missing(cell):
         return True
     text = str(cell).strip()
     return not text or text == no_label
