@@ -143,6 +143,7 @@ def test_two_hundred_classes_and_ten_thousand_rows_are_a_small_page(
     assert files["large"].stat().st_size <= MOST_BYTES
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_is_seen_within_a_second(show: Callable[..., Any], width: int) -> None:
     # Of three: another program may take the cores of one.

