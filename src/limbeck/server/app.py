@@ -170,7 +170,9 @@ class Application:
                 self.access.count(request.token)
             return await handler(request)
         except Refused as error:
-            refused = error
+            # Its frames hold the request: in a circle with it they would be kept until a collection
+            # of garbage, and an unread body's connection as long.
+            refused = error.with_traceback(None)
         except OSError as error:
             logs.log("disk", logs.ERROR, id=request.id, why=str(error))
             refused = own_trouble(error)
