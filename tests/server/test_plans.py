@@ -94,6 +94,15 @@ def test_a_refused_artifact_is_removed_and_what_answers_is_not(
     assert {path.name for path in shelf.path("").iterdir()} == shelf.plan().versions
 
 
+def asked_for(action: str, body: bytes = b"") -> Any:
+    """A request for a change of the model `towns`."""
+
+    async def read() -> bytes:
+        return body
+
+    return SimpleNamespace(names={"model": "towns", "action": action}, token=None, body=read)
+
+
 @pytest.mark.parametrize("action", ["promote", "drop", "rollback"])
 def test_a_server_that_stops_changes_nothing(tmp_path: Path, action: str) -> None:
     """It answered 200, and its plan went with it."""
@@ -105,11 +114,51 @@ def test_a_server_that_stops_changes_nothing(tmp_path: Path, action: str) -> Non
     none = {"rows": 0, "agreement": None, "failed": 0, "slowdown": None}
     assert admin.told()["models"]["towns"]["seen"] == none
     admin.stop()
-    request: Any = SimpleNamespace(names={"model": "towns", "action": action}, token=None)
     with pytest.raises(Refused) as caught:
-        asyncio.run(admin.change(request))
+        asyncio.run(admin.change(asked_for(action)))
     assert caught.value.status == 503 and "nothing was changed" in caught.value.why
     assert own.plan().generation == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "status"),
+    [
+        ("promote", b"", 409),
+        ("promote", b"{}", 409),
+        ("promote", b'{"other": false}', 400),
+        ("promote", b'{"other": true}', 200),
+        ("promote", b'{"to": "c"}', 400),
+        ("promote", b"c", 400),
+        ("promote", b"[]", 400),
+        ("promote", b"null", 400),
+        # What a version is does not matter to who wants it gone.
+        ("drop", b"{}", 200),
+        ("drop", b'{"other": true}', 400),
+        ("rollback", b"", 200),
+        ("rollback", b'{"to": "b"}', 400),
+    ],
+)
+def test_what_a_change_says_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, body: bytes, status: int
+) -> None:
+    """A candidate of another task was promoted without a word, whatever stood in the body."""
+    own = Shelf(tmp_path)
+    monkeypatch.setattr(own, "why_unlike", lambda live, version: "it has other labels")
+    for version in "abc":
+        own.path(version).mkdir(parents=True)
+    standing = Standing(live="a", previous="b", candidate="c", trial=1)
+    own.write(Plan(generation=1, models={"towns": standing}))
+    board: Any = SimpleNamespace(of_all=lambda kind: [])
+    admin = Admin(Settings(models={}), own, board)
+    if status == 200:
+        asyncio.run(admin.change(asked_for(action, body)))
+        live = own.plan().models["towns"].live
+        assert live == {"promote": "c", "drop": "a", "rollback": "b"}[action]
+        return
+    with pytest.raises(Refused) as caught:
+        asyncio.run(admin.change(asked_for(action, body)))
+    assert caught.value.status == status
+    assert own.plan().models["towns"] == standing
 
 
 def test_what_answers_is_no_candidate_beside_itself() -> None:

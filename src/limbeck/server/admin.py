@@ -5,7 +5,8 @@
 - `PUT /admin/models/NAME` with `{"candidate": FOLDER, "share": "shadow"}`: it is scored beside the
   live one; with `"share": 0.05` it answers that share.
 - An artifact of another task, or with other labels, is taken with `"other": true` alone.
-- `POST /admin/models/NAME/promote`: the candidate answers; `drop`: it goes.
+- `POST /admin/models/NAME/promote`: the candidate answers (with `{"other": true}` where it is such
+  an artifact); `drop`: it goes.
 - `POST /admin/models/NAME/rollback`: the version before answers again.
 
 An artifact is first opened by a process of its own, which replays its golden inputs: one that is
@@ -104,12 +105,12 @@ class Admin:
         # Of two changes at one moment the second sees what the first has done (`Shelf.changed`).
         action = request.names.get("action")
         warning = None
+        body = await request.body()
         if action is None:
-            warning = await self.put(name, json_of(await request.body()))
+            warning = await self.put(name, json_of(body))
         else:
-            self.check_runs()
-            with self.shelf.changed() as models:
-                models[name] = acted(models[name], action)
+            # A client may send an empty body, or an empty object.
+            self.act(name, action, json_of(body) if body else {})
         generation = self.shelf.plan().generation
         who = request.token.name if request.token else None
         logs.log("change", model=name, action=action or "put", by=who, generation=generation)
@@ -151,6 +152,20 @@ class Admin:
                 raise Refused(HTTPStatus.CONFLICT, why)
             models[name] = models[name].tried(version, candidate)
         return None
+
+    def act(self, name: str, action: str, asked: Any) -> None:
+        """Promote or drop a model's candidate, or roll it back. Raises Refused."""
+        self.check_runs()
+        may_be_other = action == "promote" and asked == {"other": True}
+        if asked != {} and not may_be_other:
+            expected = 'nothing, or {"other": true}' if action == "promote" else "nothing"
+            raise bad_request(f"{expected} is expected as the body of `{action}`")
+        with self.shelf.changed() as models:
+            standing = acted(models[name], action)
+            # To score one of another task is less than to have clients meet it.
+            if action == "promote":
+                self.check_alike(name, standing.live, asked)
+            models[name] = standing
 
     def check_alike(self, name: str, version: str, asked: dict[str, Any]) -> None:
         """Raise Refused (409) for a version that answers otherwise than clients of the model
