@@ -411,6 +411,13 @@ def unsteady(moved: int, by: float, flips: int) -> Scored:
     return Scored(logits, np.zeros(100, np.int64), np.arange(101))
 
 
+def test_fewer_rows_are_drawn_more_often() -> None:
+    """Three draws of three texts met none of the values at an edge, and a third of ten did."""
+    assert [parity.num_draws(rows) for rows in (0, 1, 10, 11, 60, 100, 5000)] == [
+        *(30, 30, 30, 28, 5, 3, 3),
+    ]
+
+
 def test_the_model_is_asked_what_last_bits_do_where_a_graph_differs(
     artifact: Path, tmp_path: Path
 ) -> None:

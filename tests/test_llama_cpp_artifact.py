@@ -1,7 +1,9 @@
 """An artifact with a GGUF file beside its ONNX graph: opened, proven and answered in llama.cpp itself."""
 
+import copy
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from limbeck.artifact.llama_cpp.graph import open_file
 from limbeck.artifact.model_process.graph import ProcessGraph
 from limbeck.artifact.proof import parity
 from limbeck.core.system import outside
+from limbeck.pipeline.steps.exporting import with_moved_bits
 from limbeck.training.scoring import score_split
 
 pytestmark = pytest.mark.services
@@ -66,11 +69,16 @@ def test_a_model_trained_with_rounded_activations_is_proven(source: Path, tmp_pa
     model = trained(source, activations="int8-dynamic")
     artifact = write_artifact(model, task_of(source), ["onnx", "gguf"], tmp_path / "artifact")
     task = task_of(source)
-    scored = score_split(model, task.encode(ROWS), task, one_by_one=True)
-    onnx, gguf = parity.prove(artifact, scored, ROWS, task, tmp_path)
-    # On some CPU a value lies on the edge of two codes and moves a text's answers: of three texts
-    # that is more than parity allows (.0029 nats were seen).
-    assert abs(onnx["metric_difference"]) < 0.01, onnx["failures"]
+    encoded = task.encode(ROWS)
+    scored = score_split(model, encoded, task, one_by_one=True)
+
+    def moved() -> list[np.ndarray]:
+        return with_moved_bits(partial(copy.deepcopy, model), encoded, task, one_by_one=True)
+
+    # On some CPU a value lies on the edge of two codes and moves a text's answers by more than
+    # parity allows (.0029 nats were seen): so do last bits, in a few draws of ten.
+    onnx, gguf = parity.prove(artifact, scored, ROWS, task, tmp_path, moved)
+    assert onnx["holds"], onnx["failures"]
     assert gguf["holds"], gguf["failures"]
     assert abs(gguf["file_difference"]) < 1e-5
     file = gguf_file.read(artifact / "model.gguf")

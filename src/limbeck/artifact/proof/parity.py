@@ -15,7 +15,8 @@ Of numbers, whose decisions are the logits, the first of these says as much.
 
 No graph can be closer to the model than the model is to itself. Where one of these fails, the model
 is therefore asked again with the last bit of what it rounds moved (`quantization.last_bits`), three
-times, and the most that it differs from itself then (`LastBits`) is added to what is allowed:
+times or more (`num_draws`), and the most that it differs from itself then (`LastBits`) is added to
+what is allowed:
 
 - to decisions and metric what last bits change;
 - to answers that are off by more than 5 %, twice as many as last bits move so far, since both are
@@ -31,6 +32,7 @@ must hold. How far rounding moves the metric from the trained model's is told
 are perplexities and greedy answers (`artifact.proof.greedy`).
 """
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -56,11 +58,14 @@ METRIC_TOLERANCE = 0.002
 LOGIT_TOLERANCE = 0.05
 # Of the differences, the one that is told.
 LOGIT_PERCENTILE = 99.9
-# How far a graph may go beyond what the most of three draws of last bits does: counts as small as
+# How far a graph may go beyond what the most of all draws of last bits does: counts as small as
 # these scatter by as much.
 BEYOND_LAST_BITS = 2
-# How often a model, or a reference, is asked what last bits change in its answers.
-DRAWS = 3
+# How often a model, or a reference, is asked what last bits change in its answers: of few rows up
+# to `MOST_DRAWS` times, until so many were asked.
+LEAST_DRAWS = 3
+MOST_DRAWS = 30
+DRAWN_ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def compare_rounded(
     reference = rounding.answers(scored, rounds=True)
     proof = compare(reference, rescored, task, runtime)
     if not proof["holds"]:
-        draws = [rounding.answers(scored, rounds=True, seed=seed).logits for seed in range(DRAWS)]
+        seeds = range(num_draws(len(rounding.encoded)))
+        draws = [rounding.answers(scored, rounds=True, seed=seed).logits for seed in seeds]
         last_bits = differences_of(reference, draws, task)
         proof = compare(reference, rescored, task, runtime, last_bits)
     # 3. What rounding costs, against the trained model.
@@ -179,6 +185,14 @@ def told_of_answers(rounding: Rounding, said: Sequence[greedy.Said]) -> dict[str
             "first_differences": greedy.differences(reference, said),
         }
     }
+
+
+def num_draws(rows: int) -> int:
+    """How often last bits are moved in the answers to so many rows.
+
+    In a row or three few values lie at an edge, and three draws may meet none of them.
+    """
+    return min(MOST_DRAWS, max(LEAST_DRAWS, math.ceil(DRAWN_ROWS / max(1, rows))))
 
 
 def differences_of(scored: Scored, moved: Sequence[np.ndarray], task: Task) -> LastBits:

@@ -154,7 +154,7 @@ def with_moved_bits(
 ) -> list[np.ndarray]:
     """The logits of what `model` builds on some rows with last bits moved, once for each draw."""
     draws = []
-    for seed in range(parity.DRAWS):
+    for seed in range(parity.num_draws(len(encoded))):
         moved = move_last_bits(model(), seed)
         draws.append(score_split(moved, encoded, task, one_by_one=one_by_one).logits)
     return draws
