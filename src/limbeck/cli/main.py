@@ -20,6 +20,7 @@ from limbeck.cli import exits
 from limbeck.cli.audit import Audit
 from limbeck.cli.bench import bench
 from limbeck.cli.cache import cache
+from limbeck.cli.chat import chat
 from limbeck.cli.check import Check
 from limbeck.cli.demo import demo
 from limbeck.cli.doctor import doctor
@@ -47,6 +48,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "label": label,
     "init": init,
     "predict": Predict,
+    "chat": chat,
     "evaluate": Evaluate,
     "bench": bench,
     "serve": Serve,
