@@ -31,7 +31,8 @@ from limbeck.recipe.model import Quantize
 NAMES = registry.names("surgeries")
 IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
     "drop_layers": [
-        {"layers": LAYERS, "keep": keep} for keep in ("even", "first", "last", "importance")
+        {"layers": LAYERS, "keep": keep}
+        for keep in ("even", "first", "last", "importance", "greedy")
     ],
     "factorize_embedding": [{"rank": 17}],
     "prune_channels": [],  # of images alone: tests/oracles/test_surgery_channels.py
@@ -44,7 +45,7 @@ IDENTITY: dict[str, list[dict[str, Any]]] = {  # keys that cut nothing
 }
 SMALLER: dict[str, list[dict[str, Any]]] = {  # keys that cut something
     "drop_layers": [
-        {"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance")
+        {"layers": 2, "keep": keep} for keep in ("even", "first", "last", "importance", "greedy")
     ],
     "factorize_embedding": [{"rank": 5}],
     "prune_channels": [],

@@ -30,6 +30,7 @@ CASES: dict[str, list[tuple[dict[str, Any], bool]]] = {
         ({"layers": 2}, False),
         ({"layers": 2, "keep": "importance"}, False),
         ({"layers": 3, "keep": "importance"}, True),
+        ({"layers": 3, "keep": "greedy"}, True),
     ],
     "factorize_embedding": [({"rank": 5}, False)],
     "prune_channels": [

@@ -1,5 +1,6 @@
 """Surgeries against slow and obvious code: a cut against the same model with the parts silenced, importance against gates one by one in float64."""
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from contracts.test_tasks import TAGS, TEXT, VOCABULARY
-from contracts.tiny_models import logits, stirred
+from contracts.tiny_models import bert, logits, stirred
 from surgical import INPUTS, SENTENCES, TEXTS, cut, teacher
 from torch import nn
 from torch.nn import functional
@@ -320,3 +321,41 @@ def test_layers_that_change_nothing_go_first() -> None:
             for each, i in ((model, theirs), (student, own))
         )
         assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def last_states(model: Any, kept: list[int]) -> list[torch.Tensor]:
+    """(T, D) what the last of some layers makes of each sentence, in a model that has no others."""
+    shorter = copy.deepcopy(model)
+    shorter.bert.encoder.layer = nn.ModuleList([shorter.bert.encoder.layer[i] for i in kept])
+    found = []
+    for row in TEXT.encode(SENTENCES):
+        inputs = {key: torch.from_numpy(value)[None] for key, value in row.inputs.items()}
+        with torch.no_grad():
+            found.append(shorter.bert.eval()(**inputs).last_hidden_state[0].double())
+    return found
+
+
+@pytest.mark.parametrize("num_layers", [4, 6])
+def test_greedy_takes_out_the_layer_that_is_missed_least_again_and_again(num_layers: int) -> None:
+    model: Any = bert(len(VOCABULARY), layers=num_layers, labels=len(TAGS))
+    kept = list(range(num_layers))
+    whole = last_states(model, kept)
+    for count in range(num_layers - 1, 0, -1):
+        missed = []
+        for number in kept:
+            left = last_states(model, [each for each in kept if each != number])
+            pairs = zip(whole, left, strict=True)
+            turned = torch.cat([1 - functional.cosine_similarity(a, b, -1) for a, b in pairs])
+            missed.append(float(turned.mean()))
+        assert sorted(missed)[1] > sorted(missed)[0] + 1e-5
+        del kept[missed.index(min(missed))]
+        before = copy.deepcopy(model.state_dict())
+        student: Any = cut("drop_layers", {"layers": count, "keep": "greedy"}, model).student
+        for layer, number in zip(student.bert.encoder.layer, kept, strict=True):
+            for mine, its in zip(
+                layer.parameters(), model.bert.encoder.layer[number].parameters(), strict=True
+            ):
+                assert torch.equal(mine, its)
+        # The model is as it was, and each of its layers answers by itself again.
+        assert not any("forward" in vars(module) for module in student.modules())
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
