@@ -18,23 +18,22 @@ width.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from limbeck.core.wording import suggest
+from limbeck.exporters.decoders.families import refuse_other, write_family
+from limbeck.exporters.decoders.shape import Shape, shape_of
 from limbeck.exporters.onnx_decoder_attention import (
-    CACHE_TYPES,
     AttentionWriter,
-    Shape,
     kept_of_layer,
     write_rotary,
 )
 from limbeck.exporters.onnx_decoder_nodes import (
     ACCURACY_LEVELS,
-    ACTIVATIONS,
     GROUP,
     MICROSOFT,
     ZERO_POINTS,
@@ -89,12 +88,7 @@ def export_decoder(
     if activations not in ACCURACY_LEVELS:
         hint = suggest(activations, ACCURACY_LEVELS)
         raise ValueError(f"activations: {activations!r} is not known. {hint}")
-    if config.model_type not in FAMILIES:
-        hint = suggest(config.model_type, FAMILIES)
-        raise ValueError(
-            "a graph with a cache is not written for the architecture "
-            f"`{config.model_type}`. {hint}"
-        )
+    refuse_other(config)
     # 1. What the file is made of.
     weights = {}
     for name, tensor in model.state_dict().items():
@@ -107,9 +101,13 @@ def export_decoder(
     check_codes(writer.codes, weights)
     # 2. The nodes.
     shape = shape_of(config, max_positions, kv_cache)
-    logits = FAMILIES[config.model_type](writer, model, shape)
+    is_turned = config.model_type != "gpt2"
+    # Once for all layers.
+    rotary = write_rotary(writer, model, shape) if is_turned else ()
+    attention = AttentionWriter(writer, shape, rotary)
+    logits = write_family(writer, attention.layer, config)
     writer.node("Identity", [logits], ["logits"])
-    made = model_of(writer, shape, reads_positions=config.model_type == "gpt2")
+    made = model_of(writer, shape, reads_positions=not is_turned)
     # 3. The files.
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / GRAPH_FILE
@@ -123,27 +121,6 @@ def export_decoder(
     told = genai_config(config, shape)
     (folder / GENAI_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return path
-
-
-def shape_of(config: Any, max_positions: int | None, kv_cache: str) -> Shape:
-    """The sizes of a model, by its config."""
-    if kv_cache not in CACHE_TYPES:
-        raise ValueError(f"kv_cache: {kv_cache!r} is not known. {suggest(kv_cache, CACHE_TYPES)}")
-    heads = config.num_attention_heads
-    # GPT-2 has as many keys as queries, and names neither this nor a width.
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    positions = config.max_position_embeddings
-    return Shape(
-        layers=config.num_hidden_layers,
-        heads=heads,
-        key_heads=key_heads,
-        head_width=head_width,
-        width=config.hidden_size,
-        vocabulary=config.vocab_size,
-        positions=min(positions, max_positions or positions),
-        kv_cache=kv_cache,
-    )
 
 
 # Codes.
@@ -211,99 +188,6 @@ def read_codes(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
             bits = 8 * packed.shape[2] // GROUP
             found[weight] = unpack(packed, bits), tensors[f"{weight}.scales"], bits
     return found
-
-
-# Families.
-
-
-def write_llama(writer: GraphWriter, model: Any, shape: Shape) -> str:
-    """The nodes of a Llama (Touvron et al., 2023, arXiv 2302.13971); the name of its logits."""
-    config = model.config
-    refuse_llama(config)
-    # Once for all layers.
-    rotary = write_rotary(writer, model, shape)
-    attention = AttentionWriter(writer, shape, rotary)
-    hidden = writer.embedding("input_ids", "model.embed_tokens.weight")
-    for layer in range(shape.layers):
-        at = f"model.layers.{layer}"
-        normed = writer.rms_norm(hidden, f"{at}.input_layernorm.weight", config.rms_norm_eps)
-
-        # Biases are there in Qwen2, and in a Llama whose config asks for them.
-        def times(inputs: str, name: str, at: str = at) -> str:
-            return writer.linear(inputs, f"{at}.{name}.weight", f"{at}.{name}.bias")
-
-        query = times(normed, "self_attn.q_proj")
-        key = times(normed, "self_attn.k_proj")
-        value = times(normed, "self_attn.v_proj")
-        mixed = attention.layer(layer, [query, key, value])
-        hidden = writer.node("Add", [hidden, times(mixed, "self_attn.o_proj")])
-        normed = writer.rms_norm(
-            hidden, f"{at}.post_attention_layernorm.weight", config.rms_norm_eps
-        )
-        # A gated product (Shazeer, 2020, arXiv 2002.05202, equation 6).
-        gate = writer.activation(times(normed, "mlp.gate_proj"), config.hidden_act)
-        wide = writer.node("Mul", [gate, times(normed, "mlp.up_proj")])
-        hidden = writer.node("Add", [hidden, times(wide, "mlp.down_proj")])
-    hidden = writer.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps)
-    is_tied = config.tie_word_embeddings
-    return writer.linear(hidden, "model.embed_tokens.weight" if is_tied else "lm_head.weight")
-
-
-def refuse_llama(config: Any) -> None:
-    """Raise ValueError for what a Llama-like config may ask for and the graph does not do."""
-    refuse_activation(config.hidden_act)
-    window = getattr(config, "sliding_window", None)
-    # Qwen2 names a window, and uses it only where it says so.
-    if window and getattr(config, "use_sliding_window", True):
-        raise ValueError(
-            f"the model attends to a window of {window} tokens (`sliding_window`), which the graph "
-            "does not do. Set it to null in config.json if your texts are shorter"
-        )
-
-
-def refuse_activation(name: str) -> None:
-    """Raise ValueError for an activation that the graph has no operator for."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"the activation `{name}` is not written. {suggest(name, ACTIVATIONS)}")
-
-
-def write_gpt2(writer: GraphWriter, model: Any, shape: Shape) -> str:
-    """The nodes of a GPT-2 (Radford et al., 2019); the name of its logits."""
-    config = model.config
-    refuse_activation(config.activation_function)
-    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        if getattr(config, key, False):
-            raise ValueError(f"`{key}` in config.json: the graph does not do this")
-    attention = AttentionWriter(writer, shape)
-    epsilon = config.layer_norm_epsilon
-    tokens = writer.embedding("input_ids", "transformer.wte.weight")
-    places = writer.embedding("position_ids", "transformer.wpe.weight")
-    hidden = writer.node("Add", [tokens, places])
-    for layer in range(shape.layers):
-        at = f"transformer.h.{layer}"
-
-        def times(inputs: str, name: str, at: str = at) -> str:
-            return writer.transposed_linear(inputs, f"{at}.{name}.weight", f"{at}.{name}.bias")
-
-        normed = writer.layer_norm(hidden, f"{at}.ln_1", epsilon)
-        # Queries, keys and values side by side, which the operator takes as they are.
-        packed = times(normed, "attn.c_attn")
-        mixed = attention.layer(layer, [packed])
-        hidden = writer.node("Add", [hidden, times(mixed, "attn.c_proj")])
-        normed = writer.layer_norm(hidden, f"{at}.ln_2", epsilon)
-        wide = writer.activation(times(normed, "mlp.c_fc"), config.activation_function)
-        hidden = writer.node("Add", [hidden, times(wide, "mlp.c_proj")])
-    hidden = writer.layer_norm(hidden, "transformer.ln_f", epsilon)
-    is_tied = config.tie_word_embeddings
-    return writer.linear(hidden, "transformer.wte.weight" if is_tied else "lm_head.weight")
-
-
-FAMILIES: dict[str, Callable[[GraphWriter, Any, Shape], str]] = {
-    "llama": write_llama,
-    "mistral": write_llama,
-    "qwen2": write_llama,
-    "gpt2": write_gpt2,
-}
 
 
 # The file.

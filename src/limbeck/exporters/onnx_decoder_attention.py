@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.core.grids import GRIDS
+from limbeck.exporters.decoders.shape import Shape
 from limbeck.exporters.onnx_decoder_nodes import MICROSOFT, GraphWriter
 
 # `TensorProto`'s numbers of types.
@@ -37,22 +38,6 @@ FLOAT = 1
 INT8 = 3
 INT32 = 6
 FLOAT16 = 10
-
-CACHE_TYPES = ("float", "int8")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a decoder. `kv_cache`: how it keeps keys and values, one of `CACHE_TYPES`."""
-
-    layers: int
-    heads: int
-    key_heads: int
-    head_width: int
-    width: int
-    vocabulary: int
-    positions: int
-    kv_cache: str
 
 
 def kept_of_layer(shape: Shape) -> list[tuple[str, int, int, int]]:

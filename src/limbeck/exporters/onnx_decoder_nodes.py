@@ -242,16 +242,21 @@ class GraphWriter:
         inputs = [hidden, weight, bias]
         return self.node("LayerNormalization", inputs, axis=-1, epsilon=epsilon)
 
+    def add(self, left: str, right: str) -> str:
+        """Two tensors, added."""
+        return self.node("Add", [left, right])
+
+    def multiply(self, left: str, right: str) -> str:
+        """Two tensors, number by number."""
+        return self.node("Mul", [left, right])
+
     def activation(self, hidden: str, name: str) -> str:
-        """The activation that a config names; it is in `ACTIVATIONS`."""
+        """The activation that a config names (`families.ACTIVATIONS`)."""
         if name in ("silu", "swish"):
             gate = self.node("Sigmoid", [hidden])
             return self.node("Mul", [hidden, gate])
         approximate = "none" if name == "gelu" else "tanh"
         return self.node("Gelu", [hidden], approximate=approximate)
-
-
-ACTIVATIONS = ("silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh")
 
 
 def pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
