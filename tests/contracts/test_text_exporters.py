@@ -3,7 +3,9 @@
 Nothing is run in another program here: `tests/test_llama_cpp_artifact.py` and its like do that.
 """
 
+import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf_toys as toys
@@ -17,10 +19,10 @@ import limbeck
 from limbeck.artifact.compressed_tensors.folder import FILE, OUTPUT, WeightFolder
 from limbeck.artifact.gguf import writing as gguf_writing
 from limbeck.artifact.gguf.file import read
-from limbeck.artifact.manifest import graphs_in
 from limbeck.core import registry
 from limbeck.core.files import folder_digest
 from limbeck.exporters import ForTasks, compressed_tensors
+from limbeck.exporters.decoders import openvino_model
 from limbeck.exporters.requirements import require_exporters, why_other_task
 from limbeck.exporters.writing import read_with, write_graphs
 from limbeck.pipeline.preflight.compatibility import mismatches
@@ -46,6 +48,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def exported(name: str, source: Path, out: Path, **keys: Any) -> Any:
     """A toy's files in `out`; the model that was trained."""
+    for package in registry.load("exporters", name).needs:
+        pytest.importorskip(package)
     model = trained(source, **keys)
     ids = torch.arange(6).reshape(2, 3)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -109,33 +113,92 @@ def test_onnx_answers_as_torch_and_has_a_tokenizer_beside_it(
     assert (tokenizer.eos_token, tokenizer.pad_token) == (toys.SPECIAL[2], toys.SPECIAL[0])
 
 
-# OpenVINO.
-
-
-def test_openvino_is_refused_of_few_bits(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="OpenVINO computes int8 of this graph right, and 4 bits"):
-        exported("openvino", folders["llama"], tmp_path / "out", weights="int4")
-    with pytest.raises(ValueError, match="does not round the activations"):
-        exported("openvino", folders["llama"], tmp_path / "other", activations="int8-dynamic")
+# OpenVINO GenAI; `tests/test_openvino_genai.py` opens what is written.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_openvino_reads_the_graph_of_onnx(
-    kind: str, folders: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_openvino_genai_holds_the_trained_integers(
+    kind: str, weights: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("openvino")
-    model = trained(folders[kind])
-    task = task_of(folders[kind])
-    out = write_artifact(model, task, ["onnx", "openvino"], tmp_path / "artifact")
-    graphs = {graph["runtime"]: graph["file"] for graph in graphs_in(out)}
-    assert graphs == {"onnxruntime": "model.onnx", "openvino": "model.onnx"}
-    predictor = limbeck.load(out, runtime="openvino")
-    row = predictor.encoded(predictor.row({"text": toys.TEXTS[0]}))
-    expected = logits_of(model, row.inputs["input_ids"].tolist())
-    np.testing.assert_allclose(predictor.computed(row)[-1], expected[-1], atol=1e-3)
-    # By itself it writes the same file.
-    alone = write_artifact(model, task, ["openvino"], tmp_path / "alone")
-    assert (alone / "model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+    out = tmp_path / "out"
+    model = exported("openvino_genai", folders[kind], out, weights=weights)
+    expected = group_codes(model)
+    found = openvino_model.codes_of(openvino_model.constants_of(out / "openvino_model.xml"))
+    assert found.keys() == expected.keys() and len(found) > 8
+    for name, each in expected.items():
+        np.testing.assert_array_equal(found[name].codes, each.codes)
+        assert found[name].scales.tobytes() == each.scales.tobytes()
+        assert found[name].bits == int(weights[3:])
+    # No path of this machine.
+    for path in out.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys", "told"),
+    [
+        ({}, {"weights": "int3"}, r"`.*`: codes of 3 bits, and OpenVINO computes int8 and int4"),
+        ({}, {"activations": "int8-dynamic"}, "does not round activations as the model"),
+        ({"hidden_act": "relu"}, {}, "the activation `relu` is not written"),
+        (
+            {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}},
+            {},
+            r"`rope_type: dynamic`\) depends on the length of a text",
+        ),
+    ],
+)
+def test_what_openvino_genai_does_not_compute_is_refused_by_name(
+    changes: dict[str, Any], keys: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    source = toys.toy_folder(tmp_path / "toy", "llama", **changes)
+    with pytest.raises(ValueError, match=told):
+        exported("openvino_genai", source, tmp_path / "out", **keys)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("constant", [".codes", ".scales", "norm.weight"])
+def test_openvino_genai_is_refused_where_the_file_has_other_numbers(
+    constant: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if OpenVINO had written one number otherwise."""
+    read_back = openvino_model.constants_of
+
+    def other(path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = read_back(path)
+        name = next(each for each in sorted(found) if each.endswith(constant))
+        changed = found[name].data.copy()
+        changed.reshape(-1).view(np.uint8)[0] ^= 1
+        kept = found[name]
+        found[name] = SimpleNamespace(
+            data=changed,
+            get_element_type=kept.get_element_type,
+            get_output_shape=kept.get_output_shape,
+        )
+        return found
+
+    monkeypatch.setattr(openvino_model, "constants_of", other)
+    with pytest.raises(ValueError, match=r"openvino_model\.xml: .* was read back with other"):
+        exported("openvino_genai", folders["llama"], tmp_path / "out", weights="int4")
+
+
+def test_without_openvino_genai_s_packages_the_recipe_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *more: None if name == "openvino_tokenizers" else find(name, *more),
+    )
+    told = r"`openvino\w*` is not installed\. pip install 'limbeck\[openvino-genai\]', or leave"
+    with pytest.raises(ValueError, match=told):
+        require_exporters(["onnx", "openvino_genai"])
+
+
+def test_openvino_names_the_exporter_of_texts() -> None:
+    told = why_other_task("openvino", "text-generation")
+    assert told is not None and told.endswith("say `openvino_genai` in its place")
+    assert why_other_task("openvino", "text-classification") is None
 
 
 # GGUF.

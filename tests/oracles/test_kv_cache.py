@@ -171,15 +171,15 @@ def test_an_artifact_writes_what_the_model_writes(folder: Path, tmp_path: Path) 
 def test_other_files_are_refused_before_and_after(folder: Path, tmp_path: Path) -> None:
     text = (
         "task: text-generation\ndata: {source: jsonl, path: x}\nstudent: {model: y}\n"
-        "quantize: {kv_cache: int8}\nexport: [onnx, gguf, openvino]\n"
+        "quantize: {kv_cache: int8}\nexport: [onnx, gguf, openvino_genai]\n"
     )
     told = [str(each.message) for each in mismatches(parse(text))]
     assert len(told) == 2
     assert "`--cache-type-k q8_0 --cache-type-v q8_0`" in told[0] and "`gguf` out" in told[0]
-    assert "`openvino` writes no model that keeps keys and values in int8" in told[1]
+    assert "`openvino_genai` writes no model that keeps keys and values in int8" in told[1]
     with pytest.raises(ValueError, match=r"export\.1: `gguf` writes no model that keeps"):
-        check_components(parse(text.replace(", openvino", "")))
-    check_components(parse(text.replace(", gguf, openvino", "")))
+        check_components(parse(text.replace(", openvino_genai", "")))
+    check_components(parse(text.replace(", gguf, openvino_genai", "")))
     assert why_other_kv_cache("gguf", "float") is None
     model = trained(folder, kv_cache="int8")
     ids = torch.arange(6).reshape(2, 3)

@@ -58,6 +58,14 @@ class ForTasks(Protocol):
 
 
 @runtime_checkable
+class LeavesTasks(Protocol):
+    """What an exporter adds that another one stands in for, for some tasks."""
+
+    other_exporters: ClassVar[Mapping[str, str]]
+    """Task -> the exporter that writes its models for the same program, by their names."""
+
+
+@runtime_checkable
 class WritesFloat(Protocol):
     """What an exporter adds that may write integers alone: whether it writes a float model too, as
     every exporter does that does not say it. Float graphs are what an artifact is timed beside."""

@@ -104,15 +104,21 @@ class Checkpoint:
 
         changes: keys of config.json beside or in place of the model's.
         """
-        parts = self.reading.parts
         # 1. What the model is. Of a folder's name on this machine nothing is written.
         config = json.loads(self.config.to_json_string())
         config.pop("_name_or_path", None)
         write(folder / CONFIG, config | {"architectures": [type(self.bare).__name__]} | changes)
-        # 2. Where it stops: several tokens may end an answer; then how it reads.
-        ends = self.reading.end_ids
-        write(folder / GENERATION, {"eos_token_id": ends, "pad_token_id": parts["pad_id"]})
+        # 2. Where it stops, and how it reads.
+        self.write_ends(folder)
         self.write_tokenizer(folder)
+
+    def write_ends(self, folder: Path) -> None:
+        """Write where an answer stops: at any of several tokens."""
+        told = {
+            "eos_token_id": self.reading.end_ids,
+            "pad_token_id": self.reading.parts["pad_id"],
+        }
+        write(folder / GENERATION, told)
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write how texts are read: tokenizer, special tokens and chat template."""

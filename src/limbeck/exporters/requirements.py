@@ -5,7 +5,7 @@ from importlib import metadata
 
 from limbeck.artifact.runtimes import Runtime, require_packages, require_programs
 from limbeck.core import registry
-from limbeck.exporters import ForTasks, KeepsKeysAndValues, WritesFloat
+from limbeck.exporters import ForTasks, KeepsKeysAndValues, LeavesTasks, WritesFloat
 
 
 def require_exporters(names: Sequence[str]) -> None:
@@ -47,6 +47,11 @@ def _load_runtime(runtime: str, exporter: str) -> type[Runtime]:
 def why_other_task(name: str, task: str) -> str | None:
     """Why the exporter `name` does not write what a task has trained; None where it does."""
     exporter = registry.create("exporters", name)
+    if isinstance(exporter, LeavesTasks) and task in exporter.other_exporters:
+        return (
+            f"export: `{name}` writes no models of {task}: say "
+            f"`{exporter.other_exporters[task]}` in its place"
+        )
     if not isinstance(exporter, ForTasks) or task in exporter.tasks:
         return None
     return (

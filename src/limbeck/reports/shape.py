@@ -132,8 +132,8 @@ class ParityRow(TypedDict):
 
     Where the runtime rounds activations by itself these are its differences from a reference that
     rounds alike; there alone the metric's difference from the trained model is told, of the file in
-    float32 (`file_difference`) and as the runtime computes it (`rounding_difference`), both models'
-    perplexities, and where greedy answers part."""
+    float32 (`file_difference`) and as the runtime computes it (`rounding_difference`). Of a runtime
+    that writes by itself, both models' perplexities and where greedy answers part are told."""
 
     arm: str
     seed: int

@@ -89,7 +89,7 @@ def parity_lines(parity: list[Json]) -> list[str]:
 
 
 def by_itself(row: Json) -> list[str]:
-    """Perplexity and greedy answers of a runtime that rounds activations by itself."""
+    """Perplexity and greedy answers of a runtime that writes by itself."""
     figures = (
         f"perplexity {row['perplexity']:.4f} there, {row['trained_perplexity']:.4f} of the trained "
         "model"

@@ -63,8 +63,9 @@ def export(
 
     Args:
         run: the folder of the run, or of the artifact in it.
-        exporters: what the recipe's `export` may name: `onnx`, `openvino`, `gguf`,
-            `compressed_tensors`. The first one's runtime opens the artifact by default.
+        exporters: what the recipe's `export` may name: `onnx`, `openvino`, and of text generation
+            `openvino_genai`, `gguf`, `compressed_tensors`. The first one's runtime opens the
+            artifact by default.
         out: the folder to write, which must not be there yet.
         models, rows: as `limbeck.run` was given them, where it was.
 

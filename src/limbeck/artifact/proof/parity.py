@@ -28,8 +28,11 @@ A runtime that rounds activations by itself (llama.cpp) computes what no trained
 the proof has two parts: its file, computed in float32 by a reference of our own, is held against
 the trained model, and the runtime against that reference once it rounds as the runtime does. Both
 must hold. How far rounding moves the metric from the trained model's is told
-(`rounding_difference`) and not judged: it is the runtime's doing, and everybody's who uses it. So
-are perplexities and greedy answers (`artifact.proof.greedy`).
+(`rounding_difference`) and not judged: it is the runtime's doing, and everybody's who uses it.
+
+Of every runtime that writes by itself perplexities and greedy answers (`artifact.proof.greedy`) are
+told as well, and not judged: where these part from a reference's that reads whole texts, which is
+the one above, or else the graph itself.
 """
 
 import math
@@ -45,7 +48,7 @@ import numpy as np
 from limbeck.artifact.manifest import graphs_in
 from limbeck.artifact.proof import greedy
 from limbeck.artifact.proof.rescore import kept_of, write_rows
-from limbeck.artifact.runtimes import RoundsByItself
+from limbeck.artifact.runtimes import Graph, RoundsByItself, open_graph
 from limbeck.core import registry
 from limbeck.evaluation.scores import quality
 from limbeck.sources import Row
@@ -112,13 +115,18 @@ def prove(
             path = artifact / graph["file"]
             rounding = Rounding(opener, path, task.encode(rows), task)
             proof = compare_rounded(scored, rescored, rounding, runtime)
-            said = greedy.read(greedy.said_file(answers_file(work, runtime)))
-            proofs.append(proof | told_of_answers(rounding, said))
+            reference = opener.reference(path, rounds=True)
+            proofs.append(proof | told_of_answers(reference, answers_file(work, runtime)))
             continue
         proof = compare(scored, rescored, task, runtime)
         if not proof["holds"]:
             last_bits = last_bits or differences_of(scored, moved(), task)
             proof = compare(scored, rescored, task, runtime, last_bits)
+        if greedy.said_file(answers_file(work, runtime)).exists():
+            # It has said them token by token, and was proven on whole texts.
+            reference = open_graph(artifact / graph["file"], runtime, 1)
+            proof |= perplexities(scored, rescored, task)
+            proof |= told_of_answers(reference, answers_file(work, runtime))
         proofs.append(proof)
     return proofs
 
@@ -165,19 +173,32 @@ def compare_rounded(
     trained = quality(scored, task)
     of_float = [f"the file in float32: {failure}" for failure in of_file["failures"]]
     failures = [*of_float, *proof["failures"]]
-    return proof | {
-        "holds": not failures,
-        "failures": failures,
-        "file_difference": of_file["metric_difference"],
-        "rounding_difference": own[task.metric] - trained[task.metric],
-        "perplexity": own["perplexity"],
-        "trained_perplexity": trained["perplexity"],
+    return (
+        proof
+        | {
+            "holds": not failures,
+            "failures": failures,
+            "file_difference": of_file["metric_difference"],
+            "rounding_difference": own[task.metric] - trained[task.metric],
+        }
+        | perplexities(scored, rescored, task)
+    )
+
+
+def perplexities(scored: Scored, rescored: Scored, task: Task) -> dict[str, float]:
+    """Those of a runtime and of the trained model."""
+    return {
+        "perplexity": quality(rescored, task)["perplexity"],
+        "trained_perplexity": quality(scored, task)["perplexity"],
     }
 
 
-def told_of_answers(rounding: Rounding, said: Sequence[greedy.Said]) -> dict[str, Any]:
-    """Where the greedy answers of a runtime part from the reference's that rounds alike."""
-    reference = rounding.opener.reference(rounding.path, rounds=True)
+def told_of_answers(reference: Graph, answers: Path) -> dict[str, Any]:
+    """Where the greedy answers of a runtime part from a reference's, which reads whole texts.
+
+    answers: the runtime's logits, which its greedy answers lie beside.
+    """
+    said = greedy.read(greedy.said_file(answers))
     return {
         "greedy": {
             "answers": len(said),

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from limbeck.artifact.generation import Decoder
 from limbeck.core import registry
 from limbeck.core.contract import wrong_return
 from limbeck.core.wording import suggest
@@ -163,8 +164,9 @@ def open_graph(path: Path, runtime: str, threads: int) -> Graph:
     if not callable(graph):
         expected = "a function of inputs that gives logits"
         raise wrong_return(f"the runtime `{runtime}`", "open", graph, expected, opener.open)
-    # What it hands over by place is of one text, whose rows need not be counted.
-    return graph if isinstance(graph, ByPlace) else _checked(graph, runtime)
+    # What it hands over by place is of one text, whose rows need not be counted; and what writes by
+    # itself is asked for more than logits.
+    return graph if isinstance(graph, ByPlace | Decoder) else _checked(graph, runtime)
 
 
 def _checked(graph: Graph, runtime: str) -> Graph:
