@@ -23,6 +23,7 @@ pytest.importorskip("openvino_tokenizers")
 
 PROMPT = np.random.default_rng(1).integers(3, toys.VOCABULARY, 20)
 NAMES = ["onnx", "openvino_genai"]
+MIXED = {"weights": "int8", "activations": "float", "group": 32, "scale": "float16"}
 # As the guide says it.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 # Of logits that spread by 1: only the order of additions differs.
@@ -89,6 +90,7 @@ def test_it_says_what_our_loop_says(kind: str, weights: str, tmp_path: Path) -> 
         ("qwen2", {"weights": "int4", "keep_float": ["*q_proj", "*embed_tokens", "lm_head"]}, {}),
         ("gpt2", {"weights": "int4", "keep_float": ["*c_attn"]}, {}),
         ("gpt2", {"weights": "int8"}, {}),
+        ("llama", {"weights": "int4", "modules": {"*mlp*": MIXED}}, {}),
     ],
 )
 def test_every_kind_of_weights_is_proven(
