@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,10 +25,13 @@ from limbeck.data.sampling import drawn_rows
 from limbeck.models.anatomy.factorized import FactorizedEmbedding
 from limbeck.models.torch_batches import to_device
 from limbeck.sources import Row
-from limbeck.tasks import Batch, Task
+from limbeck.tasks import Batch, Encoded, Task
 
 # Training rows that importance is judged by; a pass over so many takes seconds on a CPU.
 NUM_ROWS = 256
+# Where there are hundreds of passes: tokens, or images.
+FEW_TOKENS = 1024
+FEW_IMAGES = 64
 
 
 class Cut(NamedTuple):
@@ -45,13 +49,25 @@ class Evidence:
     rows: Sequence[Row]
 
     @cached_property
+    def encoded(self) -> Sequence[Encoded]:
+        """NUM_ROWS of the rows, drawn by a fixed seed."""
+        return self.task.encode(drawn_rows(self.rows, NUM_ROWS))
+
+    @cached_property
     def batches(self) -> list[Batch]:
-        """NUM_ROWS of the rows, drawn by a fixed seed, as batches of tensors on the CPU."""
-        return batches_of(self.task.encode(drawn_rows(self.rows, NUM_ROWS)), self.task)
+        """These as batches of tensors on the CPU."""
+        return batches_of(self.encoded, self.task)
 
     def batches_on(self, device: torch.device) -> list[Batch]:
         """The batches on the device of a model."""
         return [to_device(batch, device) for batch in self.batches]
+
+    def few_batches_on(self, device: torch.device) -> list[Batch]:
+        """As `batches_on`, of as few of the rows as have `FEW_TOKENS` tokens, or `FEW_IMAGES`."""
+        most = FEW_TOKENS if self.encoded[0].has_tokens else FEW_IMAGES
+        ends = np.cumsum([each.size for each in self.encoded])
+        few = self.encoded[: int(np.searchsorted(ends, most)) + 1]
+        return [to_device(batch, device) for batch in batches_of(few, self.task)]
 
 
 def check_cut(name: str, cut: Any, teacher: nn.Module, preprocess: str) -> None:

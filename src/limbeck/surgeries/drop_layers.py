@@ -14,7 +14,7 @@ Which:
 
 Importance is found once, of all layers in the whole teacher, as in ShortGPT: it costs a forward
 over 256 rows. Two layers that do the same are each of no importance; greedy takes one of them. It
-costs about L (L - kept) / 4 forwards and more, over few rows (some 1,000 tokens).
+costs about L (L - kept) / 4 forwards and more, over few rows (some 1,000 tokens, or 64 images).
 """
 
 import copy
@@ -36,8 +36,6 @@ from limbeck.surgeries import Cut, Evidence
 from limbeck.surgeries._importance import wide
 from limbeck.tasks import Batch
 
-# Tokens that `greedy` looks at: what is missed shows in few, and there are many forwards.
-GREEDY_TOKENS = 1024
 # Parameters that a first layer may have more or fewer than the others: a norm has two, a table one.
 MOST_APART = 2
 
@@ -96,9 +94,10 @@ class DropLayers:
             return list(range(num_layers - count, num_layers))
         if self.keep == "even":
             return evenly(count, num_layers)
-        batches = evidence.batches_on(device_of(student))
         if self.keep == "greedy":
-            return least_missed_out(student, names, count, batches)
+            few = evidence.few_batches_on(device_of(student))
+            return least_missed_out(student, names, count, few)
+        batches = evidence.batches_on(device_of(student))
         # In the teacher's order: `topk` gives them by importance.
         most = influence(student, names, batches).topk(count)
         return sorted(most.indices.cpu().tolist())
@@ -283,7 +282,6 @@ def least_missed_out(
     was_training = model.training
     model.eval()
     layers = [model.get_submodule(name) for name in names]
-    batches = few_of(batches)
     # What each layer makes, by batch: in the whole model, and among those that are left.
     whole = [outputs_of(model, layers, batch, {}) for batch in batches]
     left = whole
@@ -311,19 +309,6 @@ def least_missed_out(
     return kept
 
 
-def few_of(batches: Sequence[Batch]) -> list[Batch]:
-    """The first batches, until `GREEDY_TOKENS` tokens were seen; of images one."""
-    few = []
-    num_tokens = 0
-    for batch in batches:
-        few.append(batch)
-        token_mask = batch.inputs.get("attention_mask")
-        num_tokens += GREEDY_TOKENS if token_mask is None else int(token_mask.sum())
-        if num_tokens >= GREEDY_TOKENS:
-            break
-    return few
-
-
 def turn(whole: Tensor, left: Tensor, batch: Batch) -> tuple[float, float]:
     """(the sum of 1 - cos of two hidden states over what counts, how many tokens or pixels that
     are)."""
@@ -349,7 +334,8 @@ def outputs_of(
         if index in others:
             layer.forward = others[index]
     with torch.no_grad():
-        run_model(model, batch)
+        # No logits are wanted: a vocabulary's take as long as several layers.
+        run_model(model, batch, project_later=True)
     for handle in handles:
         handle.remove()
     for index in others:
