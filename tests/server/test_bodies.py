@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from served import TEXT, Served, install_runtime, serving, write_artifact
@@ -68,6 +69,28 @@ def test_half_a_body_is_never_answered(served: Served, parts: tuple[bytes | floa
     assert b"cut short" in answer or not answer
     figures = served.ask("GET", "/metrics").body.decode()
     assert 'status="200"' not in figures and 'status="500"' not in figures
+
+
+@pytest.mark.services
+def test_a_body_that_breaks_off_ends_its_connection_and_says_so(served: Served) -> None:
+    for parts in ((CHUNKED + chunk(b"Ada"), 0.2, b"zz\r\n lives"),):
+        answer = told(served.port, *parts, half=False).lower()
+        assert answer.startswith(b"http/1.1 400") and b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.services
+def test_a_stop_waits_for_no_refused_body(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of asyncio stood in its log, and it took longer."""
+    install_runtime(tmp_path / "site", monkeypatch)
+    artifact = write_artifact(tmp_path / "model")
+    with serving(tmp_path / "own", f"towns={artifact}") as server:
+        head = b"POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nAda"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=15) as connection:
+            connection.sendall(head)
+            assert answer_on(connection).startswith(b"HTTP/1.1 404")
+            server.process.terminate()
+            assert server.process.wait(20) == 0
+        assert not [each for each in server.events() if each.get("level") == "error"]
 
 
 @pytest.mark.services

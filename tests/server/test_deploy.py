@@ -96,6 +96,9 @@ def test_kubernetes_takes_any_names(folder: Path) -> None:
     for name in names:
         # What is made of it has seven characters more.
         assert re.fullmatch("[a-z][a-z0-9-]{0,54}[a-z0-9]", name), name
+    # Names that stand without quotes, and are words of YAML.
+    for word in ("no", "null", "ON", "y", "true"):
+        assert isinstance(yaml.safe_load(name_of([word])), str), word
     # Without a token nobody reads the metrics: a scraper that is told to would be refused.
     assert "prometheus.io/scrape" not in (folder / "kubernetes.yaml").read_text()
 

@@ -59,6 +59,11 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path) -> None:
             "limits.timeout_seconds: a number that is finite is expected",
         ),
         ("drain_seconds: 1e999", "drain_seconds: a number that is finite"),
+        # Clocks end before that, and moments are counted in 64 bits.
+        ("limits: {header_seconds: 1.0e+308}", "limits.header_seconds: at most 1e.09 is expected"),
+        ("drain_seconds: 1.0e+10", "drain_seconds: at most 1e.09 is expected"),
+        ("limits: {rate: 1.0e-300}", "limits.rate: at least 0.0001"),
+        ("limits: {burst: 100001}", "limits.burst: at most 100000"),
         ("models: art", "models: names are expected"),
         ("models: {m: art}", "models.m: the folder of its artifact is expected"),
         (

@@ -156,12 +156,14 @@ class Admin:
     def act(self, name: str, action: str, asked: Any) -> None:
         """Promote or drop a model's candidate, or roll it back. Raises Refused."""
         self.check_runs()
-        may_be_other = action == "promote" and asked == {"other": True}
-        if asked != {} and not may_be_other:
-            expected = 'nothing, or {"other": true}' if action == "promote" else "nothing"
-            raise bad_request(f"{expected} is expected as the body of `{action}`")
         with self.shelf.changed() as models:
+            # First, as it says which actions there are.
             standing = acted(models[name], action)
+            # `is`, as 1 equals true in Python.
+            is_other = isinstance(asked, dict) and asked.get("other") is True and len(asked) == 1
+            if asked != {} and not (action == "promote" and is_other):
+                expected = 'nothing, or {"other": true}' if action == "promote" else "nothing"
+                raise bad_request(f"{expected} is expected as the body of `{action}`")
             # To score one of another task is less than to have clients meet it.
             if action == "promote":
                 self.check_alike(name, standing.live, asked)

@@ -5,6 +5,7 @@ From the command line and, for what is set once and kept, a YAML file of the sam
 """
 
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,12 @@ HOST = r"^[A-Za-z0-9._-]+$"
 COLLECTOR = r"^https?://[^/\s]"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PERCENT = re.compile(r"[0-9]{1,2}(\.[0-9]{1,9})?%")
+# Of a time, thirty years: clocks of the system end some way beyond. Of a token's rate, one in three
+# hours, and at once: the moment at which the last is due is counted in 64 bits, in nanoseconds.
+MOST_SECONDS = 1e9
+LEAST_RATE = 1e-4
+MOST_BURST = 100_000
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
 
 
 def beside_the_file(value: Any, info: ValidationInfo) -> Any:
@@ -64,17 +71,17 @@ class Limits(Strict):
     queue: Annotated[int, Field(ge=1)] = 128
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
     body_bytes: Annotated[int, Field(ge=1)] = 2_000_000
-    body_seconds: Annotated[float, Field(gt=0)] = 10.0
+    body_seconds: Seconds = 10.0
     body_rate: Annotated[float, Field(gt=0)] = 16_384.0
     bodies_bytes: Annotated[int, Field(ge=1)] = 64_000_000
-    header_seconds: Annotated[float, Field(gt=0)] = 10.0
-    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    longest_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    header_seconds: Seconds = 10.0
+    timeout_seconds: Seconds = 10.0
+    longest_timeout_seconds: Seconds = 60.0
     rows: Annotated[int, Field(ge=1)] = 256
     text_characters: Annotated[int, Field(ge=1)] = 1_000_000
     image_pixels: Annotated[int, Field(ge=1)] = 16_000_000
-    rate: Annotated[float, Field(gt=0)] | None = None
-    burst: Annotated[int, Field(ge=1)] = 10
+    rate: Annotated[float, Field(ge=LEAST_RATE)] | None = None
+    burst: Annotated[int, Field(ge=1, le=MOST_BURST)] = 10
 
 
 class Bounds(Strict):
@@ -112,7 +119,9 @@ class Candidate(Strict):
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
         if value != "shadow" and not (is_number and 0 < number < 1):
             share = "a share above 0 and below 1, such as 0.05 or 5%,"
-            raise ValueError(f"`shadow` is expected, or {share} not {value!r}")
+            raise ValueError(
+                f"`shadow` is expected, or {share} not {json.dumps(value, default=str)}"
+            )
         return number
 
 
@@ -157,8 +166,8 @@ class Settings(Strict):
     tokens: FilePath | None = None
     hosts: list[Annotated[str, Field(pattern=HOST)]] = []
     tracing: Annotated[str, Field(pattern=COLLECTOR)] | None = None
-    verify_seconds: Annotated[float, Field(gt=0)] = 120.0
-    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    verify_seconds: Seconds = 120.0
+    drain_seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS)] = 30.0
     limits: Limits = Limits()
     logs: Logs = Logs()
 

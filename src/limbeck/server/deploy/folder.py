@@ -154,7 +154,8 @@ def reads_images(artifact: Path) -> bool:
 def name_of(models: Sequence[str]) -> str:
     """A name of the models for Kubernetes: letters, digits, dashes, a letter first (RFC 1035)."""
     name = "-".join(re.sub("[^a-z0-9]+", "-", each.lower()) for each in models).strip("-")
-    if not name[:1].isalpha():
+    # `no` and `null` are no texts to a reader of YAML.
+    if not name[:1].isalpha() or not isinstance(yaml.safe_load(name), str):
         name = f"model-{name}".strip("-")
     if len(name) <= MOST_NAME:
         return name

@@ -134,7 +134,8 @@ class Worker:
         await none_under_way(app, self.settings.drain_seconds)
         engine.dismiss()
         await none_under_way(app, DISMISSAL_SECONDS)
-        # Granian waits for requests whose bodies still come, too.
+        # Granian waits for what still comes of bodies that were refused, too.
+        app.bodies.give_up_all()
         await asyncio.wait([serving], timeout=DISMISSAL_SECONDS)
         if app.tracing:
             app.tracing.close()

@@ -242,7 +242,8 @@ def of_form(
 def require_images(predictor: Predictor) -> None:
     """Raise Refused where the model reads texts."""
     if not predictor.reads_images:
-        raise bad_request(f"this model reads no images: send JSON such as {example(predictor)}")
+        why = "this model reads no images, and no other files: send a text as a field of its own"
+        raise bad_request(f"{why}, or JSON such as {example(predictor)}")
 
 
 def example(predictor: Predictor) -> str:

@@ -66,6 +66,11 @@ class Bodies:
         if not body.patience.expired():
             body.patience.reschedule(asyncio.get_running_loop().time())
 
+    def give_up_all(self) -> None:
+        """End the reading of all that still comes: the server stops."""
+        for body in list(self.coming):
+            self.give_up(body)
+
     def is_whole(self, body: Body) -> None:
         """Nothing more comes of it; it is held until its request is answered."""
         self.coming.pop(body, None)

@@ -230,6 +230,8 @@ class Request:
             # By the timer: nothing else gives a request up, until the loop itself ends.
             raise TimeoutError from None
         except (RSGIProtocolClosed, RSGIProtocolError):
+            # What follows on this connection is no request.
+            self.is_given_up = True
             raise cut_short() from None
         finally:
             late.cancel()
@@ -256,11 +258,14 @@ class Request:
             return
         left = DROPPED_BODY
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.limits.body_seconds):
+            async with asyncio.timeout(self.limits.body_seconds) as patience:
+                # Nothing of it is held, and a server that stops does not wait for it.
+                self.held = self.bodies.begin(patience)
                 async for piece in self.coming():
                     left -= len(piece)
                     if left < 0:
-                        return
+                        break
+        self.release()
 
     async def coming(self) -> AsyncIterator[bytes]:
         """The pieces of its body that have not been read."""
@@ -300,6 +305,7 @@ class Request:
         # connection that is closed, a chunk that is none) and for trailers alike.
         is_odd = empty > 1 and not self.may_have_trailers
         if is_odd or (length is not None and len(content) != length):
+            self.is_given_up = True
             raise cut_short()
         return bytes(content)
 
