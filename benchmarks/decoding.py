@@ -11,6 +11,8 @@ of 64 random tokens first, whose time is told apart, and then says N tokens (64)
 - `limbeck`: our loop (`artifact.generation`), with choosing and text.
 - `graph`: the same graph by `OnnxDecoder` alone: the difference from `limbeck` is our loop.
 - `genai`: onnxruntime-genai on the same folder, where it is installed.
+- `openvino`: our loop over the model of `openvino_genai`, where that was exported.
+- `openvino genai`: OpenVINO's own `LLMPipeline` on it, where that is installed.
 - `llama.cpp`: node-llama-cpp on model.gguf, greedy inside llama.cpp.
 - `transformers`: float32, with a cache.
 
@@ -29,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+OPENVINO_FILE = "openvino_model.xml"
 # Tokens of the prompt.
 PROMPT = 64
 # (prompt, tokens) -> CPU seconds of reading the prompt, and of saying the tokens.
@@ -68,7 +71,17 @@ def bare_graph(artifact: Path) -> Say:
     from limbeck.artifact.generation.onnx_decoder import OnnxDecoder
 
     told = json.loads((artifact / "genai_config.json").read_text())
-    decoder = OnnxDecoder(artifact / "model.onnx", told["model"]["context_length"])
+    return said_by(OnnxDecoder(artifact / "model.onnx", told["model"]["context_length"]))
+
+
+def openvino(artifact: Path) -> Say:
+    from limbeck.artifact.generation.openvino_decoder import OpenvinoDecoder
+
+    return said_by(OpenvinoDecoder(artifact / OPENVINO_FILE))
+
+
+def said_by(decoder: Any) -> Say:
+    """What a decoder of ours says, without choosing and text."""
 
     def say(prompt: list[int], tokens: int) -> tuple[float, float]:
         cache = decoder.cache(len(prompt) + tokens)
@@ -105,6 +118,33 @@ def onnxruntime_genai(artifact: Path) -> Say:
             generator.generate_next_token()
 
         return measured_steps(read, generator.generate_next_token, tokens)
+
+    return say
+
+
+def openvino_genai(artifact: Path) -> Say:
+    genai: Any = importlib.import_module("openvino_genai")
+    tensor: Any = importlib.import_module("openvino").Tensor
+    pipeline = genai.LLMPipeline(
+        str(artifact),
+        "CPU",
+        INFERENCE_PRECISION_HINT="f32",
+        KV_CACHE_PRECISION="f32",
+        INFERENCE_NUM_THREADS=1,
+        enable_prefix_caching=False,
+    )
+
+    def generate(prompt: list[int], tokens: int) -> float:
+        asked = genai.GenerationConfig()
+        asked.max_new_tokens, asked.do_sample, asked.ignore_eos = tokens, False, True
+        began = time.process_time()
+        pipeline.generate(tensor(np.array([prompt], np.int64)), asked)
+        return time.process_time() - began
+
+    def say(prompt: list[int], tokens: int) -> tuple[float, float]:
+        # The prompt is read twice, and counted once.
+        reading = generate(prompt, 1)
+        return reading, generate(prompt, tokens + 1) - reading
 
     return say
 
@@ -159,6 +199,8 @@ SUBJECTS: dict[str, Callable[[Path], Say]] = {
     "limbeck": limbeck_loop,
     "graph": bare_graph,
     "genai": onnxruntime_genai,
+    "openvino": openvino,
+    "openvino genai": openvino_genai,
     "llama.cpp": llama_cpp,
     "transformers": transformers_float,
 }
@@ -184,6 +226,10 @@ def chosen(artifact: Path, folder: Path | None) -> dict[str, Path]:
     found = {"limbeck": artifact, "graph": artifact}
     if importlib.util.find_spec("onnxruntime_genai"):
         found["genai"] = artifact
+    if (artifact / OPENVINO_FILE).is_file():
+        found["openvino"] = artifact
+        if importlib.util.find_spec("openvino_genai"):
+            found["openvino genai"] = artifact
     if (artifact / "model.gguf").is_file():
         found["llama.cpp"] = artifact
     if folder is not None:
