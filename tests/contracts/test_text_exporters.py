@@ -4,6 +4,7 @@ Nothing is run in another program here: `tests/test_llama_cpp_artifact.py` and i
 """
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import limbeck
 from limbeck.artifact.compressed_tensors.folder import FILE, OUTPUT, WeightFolder
 from limbeck.artifact.gguf import writing as gguf_writing
 from limbeck.artifact.gguf.file import read
+from limbeck.artifact.group_codes import GroupCodes
 from limbeck.core import registry
 from limbeck.core.files import folder_digest
 from limbeck.exporters import ForTasks, compressed_tensors
@@ -56,6 +58,16 @@ def exported(name: str, source: Path, out: Path, **keys: Any) -> Any:
     out.mkdir()
     write_graphs(model, [name], inputs, out, read_with(task_of(source)))
     return model
+
+
+def assert_trained(found: Mapping[str, GroupCodes], model: Any, bits: int) -> None:
+    """What a file holds is a model's integers, to the bit."""
+    expected = group_codes(model)
+    assert found.keys() == expected.keys() and len(found) > 8
+    for name, each in expected.items():
+        np.testing.assert_array_equal(found[name].codes, each.codes)
+        assert found[name].scales.tobytes() == each.scales.tobytes()
+        assert found[name].bits == bits
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,13 +135,8 @@ def test_openvino_genai_holds_the_trained_integers(
 ) -> None:
     out = tmp_path / "out"
     model = exported("openvino_genai", folders[kind], out, weights=weights)
-    expected = group_codes(model)
     found = openvino_model.codes_of(openvino_model.constants_of(out / "openvino_model.xml"))
-    assert found.keys() == expected.keys() and len(found) > 8
-    for name, each in expected.items():
-        np.testing.assert_array_equal(found[name].codes, each.codes)
-        assert found[name].scales.tobytes() == each.scales.tobytes()
-        assert found[name].bits == int(weights[3:])
+    assert_trained(found, model, int(weights[3:]))
     # No path of this machine.
     for path in out.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes()
@@ -212,14 +219,9 @@ def test_gguf_holds_the_trained_integers(
     out = tmp_path / "out"
     model = exported("gguf", folders[kind], out, weights=weights)
     assert [path.name for path in out.iterdir()] == ["model.gguf"]
-    expected = group_codes(model)
     found = gguf_writing.codes_of(out / "model.gguf")
     # GPT-2's table of positions stays float in ggml's files, and is quantized by no recipe.
-    assert found.keys() == expected.keys() and len(found) > 8
-    for name, each in expected.items():
-        np.testing.assert_array_equal(found[name].codes, each.codes)
-        assert found[name].scales.tobytes() == each.scales.tobytes()
-        assert found[name].bits == int(weights[3:])
+    assert_trained(found, model, int(weights[3:]))
 
 
 def test_gguf_holds_tokenizer_template_and_ends(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -284,19 +286,13 @@ def test_compressed_tensors_holds_the_trained_integers(
 ) -> None:
     out = tmp_path / "out"
     model = exported("compressed_tensors", folders[kind], out, weights=weights)
-    expected = group_codes(model)
     opened = WeightFolder(out)
     found = opened.all_codes()
-    assert found.keys() == expected.keys() and len(found) > 8
-    for name, each in expected.items():
-        np.testing.assert_array_equal(found[name].codes, each.codes)
-        assert found[name].scales.tobytes() == each.scales.tobytes()
-        assert found[name].bits == int(weights[3:])
+    assert_trained(found, model, int(weights[3:]))
     # The table that input and output share lies there once.
     assert f"{OUTPUT}.weight" not in opened.names and f"{OUTPUT}.weight_packed" not in opened.names
-    np.testing.assert_array_equal(
-        opened.codes(OUTPUT).values(), expected["model.embed_tokens.weight"].values()
-    )
+    table = group_codes(model)["model.embed_tokens.weight"]
+    np.testing.assert_array_equal(opened.codes(OUTPUT).values(), table.values())
 
 
 def test_compressed_tensors_is_as_large_as_its_integers(

@@ -107,10 +107,14 @@ class Talk:
         room = min(self.asked.max_tokens or most, most // 2)
         num_turns = len(turns)
         while True:
-            # The messages before were asked already: where these are refused together, they are too
-            # long, or the last one is at fault, and is refused alone, too.
-            with contextlib.suppress(ValueError) if len(turns) > 1 else contextlib.nullcontext():
+            try:
                 prompt = self.writer.prompt_of_messages([*before, *turns])
+            except ValueError:
+                # The messages before were asked already: where these are refused together, they
+                # are too long, or the last one is at fault, and is refused alone, too.
+                if len(turns) == 1:
+                    raise
+            else:
                 if len(prompt) + room <= most or len(turns) == 1:
                     break
             # A question and its answer.

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from safetensors.numpy import save_file
 from torch import nn
@@ -30,7 +29,12 @@ from limbeck.artifact.compressed_tensors.folder import (
     tensors_of,
 )
 from limbeck.artifact.gguf import decoders
-from limbeck.exporters.decoder_folder import Checkpoint, activations_of, read_model
+from limbeck.exporters.decoder_folder import (
+    Checkpoint,
+    activations_of,
+    check_codes,
+    read_model,
+)
 
 
 class CompressedTensors:
@@ -138,15 +142,7 @@ def check_equal(folder: Path, decoder: Checkpoint) -> None:
     if table is not None:
         found[f"{OUTPUT}.weight"] = opened.codes(OUTPUT)
         expected[f"{OUTPUT}.weight"] = decoder.codes[table]
-    if found.keys() != expected.keys():
-        others = sorted(found.keys() ^ expected.keys())
-        raise ValueError(f"{FILE}: {others[0]} is integers in the file or the model alone")
-    for name, each in expected.items():
-        other = found[name]
-        is_equal = np.array_equal(each.codes, other.codes) and each.bits == other.bits
-        # By their bytes: a scale of minus zero is another than zero.
-        if not is_equal or each.scales.tobytes() != other.scales.tobytes():
-            raise ValueError(f"{FILE}: {name} was read back with other integers or scales")
+    check_codes(FILE, found, expected)
     # 2. Floats.
     for name, weight in decoder.floats.items():
         values = opened.values(name)

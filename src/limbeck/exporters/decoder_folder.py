@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -154,6 +155,22 @@ def integers_of(model: nn.Module) -> dict[str, GroupCodes]:
     """The codes of a converted model; none where it is float."""
     is_quantized = any(isinstance(module, Integer) for module in model.modules())
     return group_codes(model) if is_quantized else {}
+
+
+def check_codes(
+    file: str, found: Mapping[str, GroupCodes], expected: Mapping[str, GroupCodes]
+) -> None:
+    """Raise ValueError, with the file's name, where integers and scales that were read back of it
+    are not those of a model to the bit."""
+    if found.keys() != expected.keys():
+        others = sorted(found.keys() ^ expected.keys())
+        raise ValueError(f"{file}: {others[0]} is integers in the file or the model alone")
+    for name, each in expected.items():
+        other = found[name]
+        is_equal = np.array_equal(each.codes, other.codes) and each.bits == other.bits
+        # By their bytes: a scale of minus zero is another than zero.
+        if not is_equal or each.scales.tobytes() != other.scales.tobytes():
+            raise ValueError(f"{file}: {name} was read back with other integers or scales")
 
 
 def activations_of(model: nn.Module) -> str:

@@ -17,7 +17,13 @@ from torch import nn
 
 from limbeck.artifact.gguf import decoders, writing
 from limbeck.artifact.gguf.file import read
-from limbeck.exporters.decoder_folder import WEIGHTS, Checkpoint, activations_of, read_model
+from limbeck.exporters.decoder_folder import (
+    WEIGHTS,
+    Checkpoint,
+    activations_of,
+    check_codes,
+    read_model,
+)
 
 
 class Gguf:
@@ -55,16 +61,7 @@ class Gguf:
 def check_equal(path: Path, decoder: Checkpoint) -> None:
     """Raise ValueError where a file does not hold a model's codes, scales and floats to the bit."""
     # 1. Integers, in the order of rows that transformers has.
-    found = writing.codes_of(path)
-    if found.keys() != decoder.codes.keys():
-        others = sorted(found.keys() ^ decoder.codes.keys())
-        raise ValueError(f"{path.name}: {others[0]} is integers in the file or the model alone")
-    for name, each in decoder.codes.items():
-        other = found[name]
-        are_equal = np.array_equal(each.codes, other.codes)
-        # By their bytes: a scale of minus zero is another than zero.
-        if not are_equal or each.scales.tobytes() != other.scales.tobytes():
-            raise ValueError(f"{path.name}: {name} was read back with other integers or scales")
+    check_codes(path.name, writing.codes_of(path), decoder.codes)
     # 2. Floats.
     opened = read(path)
     sizes = decoders.sizes_of_metadata(opened.metadata)

@@ -15,13 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from limbeck.artifact.group_codes import RANGES
 from limbeck.artifact.runtimes import require_packages
-from limbeck.exporters.decoder_folder import Checkpoint, activations_of, read_model
+from limbeck.exporters.decoder_folder import (
+    Checkpoint,
+    activations_of,
+    check_codes,
+    read_model,
+)
 from limbeck.exporters.decoders import openvino_model, openvino_texts
 from limbeck.exporters.decoders.families import refuse_other
 
@@ -83,16 +87,7 @@ def check_equal(path: Path, decoder: Checkpoint) -> None:
     """Raise ValueError where a file does not hold a model's codes, scales and floats to the bit."""
     constants = openvino_model.constants_of(path)
     # 1. Integers.
-    found = openvino_model.codes_of(constants)
-    if found.keys() != decoder.codes.keys():
-        others = sorted(found.keys() ^ decoder.codes.keys())
-        raise ValueError(f"{path.name}: {others[0]} is integers in the file or the model alone")
-    for name, each in decoder.codes.items():
-        other = found[name]
-        is_equal = np.array_equal(each.codes, other.codes) and each.bits == other.bits
-        # By their bytes: a scale of minus zero is another than zero.
-        if not is_equal or each.scales.tobytes() != other.scales.tobytes():
-            raise ValueError(f"{path.name}: {name} was read back with other integers or scales")
+    check_codes(path.name, openvino_model.codes_of(constants), decoder.codes)
     # 2. Floats.
     for name, weight in decoder.floats.items():
         values: Any = constants.get(name)

@@ -258,14 +258,9 @@ def influence(
     for batch in batches:
         pairs = run_keeping_pairs(model, names, batch)
         similar = torch.stack([similarity(*pairs[index]) for index in range(len(names))])
-        similar = wide(similar)
-        token_mask = batch.inputs.get("attention_mask")
-        counts = similar.new_ones(similar.shape[1:]) if token_mask is None else token_mask
-        # Images have no mask: every pixel counts.
-        counts = counts.expand(similar.shape[1:])
-        changes = ((1 - similar) * counts).flatten(1).sum(1)
+        changes, counted = changes_of(similar, batch)
         total_changes = changes if total_changes is None else total_changes + changes
-        num_counted += float(counts.sum())
+        num_counted += counted
     model.train(was_training)
     assert total_changes is not None
     return total_changes / num_counted
@@ -296,8 +291,9 @@ def least_missed_out(
                 # What lies before is as it was.
                 before = {index: giving(of_left[index]) for index in range(number)}
                 last = outputs_of(model, layers, batch, out | before)[-1]
-                turned, counted = turn(hidden_of(of_whole[-1]), hidden_of(last), batch)
-                total += turned
+                similar = similarity(hidden_of(of_whole[-1]), hidden_of(last))
+                turned, counted = changes_of(similar[None], batch)
+                total += float(turned)
                 num_counted += counted
             missed.append(total / num_counted)
         gone.append(kept.pop(missed.index(min(missed))))
@@ -309,13 +305,15 @@ def least_missed_out(
     return kept
 
 
-def turn(whole: Tensor, left: Tensor, batch: Batch) -> tuple[float, float]:
-    """(the sum of 1 - cos of two hidden states over what counts, how many tokens or pixels that
-    are)."""
-    turned = 1 - wide(similarity(whole, left))
+def changes_of(similar: Tensor, batch: Batch) -> tuple[Tensor, float]:
+    """((K) the sums of 1 - cos over what counts, how many tokens or pixels that are), of K times
+    the cosines of tokens (K, B, T), or of pixels (K, B, H, W)."""
+    similar = wide(similar)
     token_mask = batch.inputs.get("attention_mask")
-    counts = torch.ones_like(turned) if token_mask is None else token_mask
-    return float((turned * counts).sum()), float(counts.sum())
+    counts = similar.new_ones(similar.shape[1:]) if token_mask is None else token_mask
+    # Images have no mask: every pixel counts.
+    counts = counts.expand(similar.shape[1:])
+    return ((1 - similar) * counts).flatten(1).sum(1), float(counts.sum())
 
 
 def outputs_of(

@@ -35,3 +35,26 @@ class Decoder(Protocol):
         """(T) ids after those of the cache to (K, V) logits of what follows the last K of them, one
         at least; the cache then holds all of them. Raises ValueError where they do not fit."""
         ...
+
+
+def check_capacity(capacity: int, positions: int) -> None:
+    """Raise ValueError for a cache of more tokens than a model reads, `positions`, or of none."""
+    if not 0 < capacity <= positions:
+        raise ValueError(
+            f"{capacity:,} tokens, prompt and answer together: the model reads at most "
+            f"{positions:,}"
+        )
+
+
+def check_room(num_ids: int, length: int, capacity: int) -> None:
+    """Raise ValueError for tokens that do not fit into a cache of `capacity` which holds `length`,
+    or for none."""
+    if length + num_ids > capacity or not num_ids:
+        raise ValueError(f"{num_ids} tokens after {length}: the cache holds {capacity}")
+
+
+def check_ids(ids: Ids, vocabulary: int) -> None:
+    """Raise ValueError for ids that a model does not have: graphs read another row of the table in
+    their place, such as one from the end for those below 0."""
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        raise ValueError(f"an id is not among the model's {vocabulary:,} tokens")

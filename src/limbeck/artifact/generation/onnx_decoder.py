@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.generation import Ids, Logits
+from limbeck.artifact.generation import Ids, Logits, check_capacity, check_ids, check_room
 from limbeck.artifact.runtimes import CACHE_TYPES
 
 PAST = "past_key_values."
@@ -78,11 +78,7 @@ class OnnxDecoder:
         """An empty cache. Raises ValueError for more tokens than the model reads."""
         from onnxruntime import OrtValue
 
-        if not 0 < capacity <= self.positions:
-            raise ValueError(
-                f"{capacity:,} tokens, prompt and answer together: the model reads at most "
-                f"{self.positions:,}"
-            )
+        check_capacity(capacity, self.positions)
         cache = Cache(capacity, self.session.io_binding())
         for name, argument in self.inputs.items():
             if name.startswith(PAST):
@@ -98,14 +94,9 @@ class OnnxDecoder:
 
     def logits(self, ids: Ids, cache: Cache) -> Logits:
         """(T) ids to (T, V) logits. Raises ValueError where they do not fit into the cache."""
+        check_room(len(ids), cache.length, cache.capacity)
+        check_ids(ids, self.vocabulary)
         total = cache.length + len(ids)
-        if total > cache.capacity or not len(ids):
-            raise ValueError(
-                f"{len(ids)} tokens after {cache.length}: the cache holds {cache.capacity}"
-            )
-        # The graph takes ids below 0 for rows from the end.
-        if ids.min() < 0 or ids.max() >= self.vocabulary:
-            raise ValueError(f"an id is not among the model's {self.vocabulary:,} tokens")
         binding = cache.binding
         binding.bind_cpu_input("input_ids", np.ascontiguousarray(ids[None], np.int64))
         binding.bind_cpu_input("attention_mask", np.ones((1, total), np.int64))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.artifact.generation import Ids, Logits
+from limbeck.artifact.generation import Ids, Logits, check_capacity, check_ids, check_room
 from limbeck.artifact.runtimes import text_by_text
 
 # Where the file says how many tokens the model reads at most.
@@ -68,23 +68,14 @@ class OpenvinoDecoder:
 
     def cache(self, capacity: int) -> Cache:
         """An empty cache. Raises ValueError for more tokens than the model reads."""
-        if not 0 < capacity <= self.positions:
-            raise ValueError(
-                f"{capacity:,} tokens, prompt and answer together: the model reads at most "
-                f"{self.positions:,}"
-            )
+        check_capacity(capacity, self.positions)
         return Cache(capacity, self.compiled.create_infer_request())
 
     def logits(self, ids: Ids, cache: Cache) -> Logits:
         """(T) ids to (T, V) logits. Raises ValueError where they do not fit into the cache."""
+        check_room(len(ids), cache.length, cache.capacity)
+        check_ids(ids, self.vocabulary)
         total = cache.length + len(ids)
-        if total > cache.capacity or not len(ids):
-            raise ValueError(
-                f"{len(ids)} tokens after {cache.length}: the cache holds {cache.capacity}"
-            )
-        # It would read other rows of the table for them, and say nothing.
-        if ids.min() < 0 or ids.max() >= self.vocabulary:
-            raise ValueError(f"an id is not among the model's {self.vocabulary:,} tokens")
         read = {
             "input_ids": ids[None].astype(np.int64),
             "attention_mask": np.ones((1, total), np.int64),

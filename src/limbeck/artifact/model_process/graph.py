@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from limbeck.artifact.generation import Ids, Logits
+from limbeck.artifact.generation import Ids, Logits, check_room
 from limbeck.artifact.model_process.process import ModelProcess
 from limbeck.artifact.runtimes import text_by_text
 from limbeck.core.system import outside
@@ -107,9 +107,8 @@ class ProcessGraph:
         Where another conversation was read meanwhile, all of this one is read again.
         """
         earlier = len(cache.ids)
+        check_room(len(ids), earlier, cache.capacity)
         cache.ids += ids.tolist()
-        if len(cache.ids) > cache.capacity or not len(ids):
-            raise ValueError(f"{len(ids)} tokens after {earlier}: the cache holds {cache.capacity}")
         with self.lock:
             model = self._model_for(cache.capacity)
             past = earlier if self.read_ids == cache.ids[:earlier] else 0

@@ -125,7 +125,7 @@ def prove(
         if greedy.said_file(answers_file(work, runtime)).exists():
             # It has said them token by token, and was proven on whole texts.
             reference = open_graph(artifact / graph["file"], runtime, 1)
-            proof |= perplexities(scored, rescored, task)
+            proof |= perplexities(quality(rescored, task), quality(scored, task))
             proof |= told_of_answers(reference, answers_file(work, runtime))
         proofs.append(proof)
     return proofs
@@ -173,24 +173,18 @@ def compare_rounded(
     trained = quality(scored, task)
     of_float = [f"the file in float32: {failure}" for failure in of_file["failures"]]
     failures = [*of_float, *proof["failures"]]
-    return (
-        proof
-        | {
-            "holds": not failures,
-            "failures": failures,
-            "file_difference": of_file["metric_difference"],
-            "rounding_difference": own[task.metric] - trained[task.metric],
-        }
-        | perplexities(scored, rescored, task)
-    )
-
-
-def perplexities(scored: Scored, rescored: Scored, task: Task) -> dict[str, float]:
-    """Those of a runtime and of the trained model."""
-    return {
-        "perplexity": quality(rescored, task)["perplexity"],
-        "trained_perplexity": quality(scored, task)["perplexity"],
+    judged = {
+        "holds": not failures,
+        "failures": failures,
+        "file_difference": of_file["metric_difference"],
+        "rounding_difference": own[task.metric] - trained[task.metric],
     }
+    return proof | judged | perplexities(own, trained)
+
+
+def perplexities(own: Mapping[str, float], trained: Mapping[str, float]) -> dict[str, float]:
+    """Those of a runtime and of the trained model, of their metrics."""
+    return {"perplexity": own["perplexity"], "trained_perplexity": trained["perplexity"]}
 
 
 def told_of_answers(reference: Graph, answers: Path) -> dict[str, Any]:

@@ -230,9 +230,7 @@ class Request:
             # By the timer: nothing else gives a request up, until the loop itself ends.
             raise TimeoutError from None
         except (RSGIProtocolClosed, RSGIProtocolError):
-            # What follows on this connection is no request.
-            self.is_given_up = True
-            raise cut_short() from None
+            raise self.cut_short() from None
         finally:
             late.cancel()
 
@@ -305,9 +303,18 @@ class Request:
         # connection that is closed, a chunk that is none) and for trailers alike.
         is_odd = empty > 1 and not self.may_have_trailers
         if is_odd or (length is not None and len(content) != length):
-            self.is_given_up = True
-            raise cut_short()
+            raise self.cut_short()
         return bytes(content)
+
+    def cut_short(self) -> Refused:
+        """400: the connection, or the encoding of the body, ended before the body did; or trailers
+        came, which granian does not tell from that. What follows on the connection is no request.
+        """
+        self.is_given_up = True
+        return bad_request(
+            "the body was cut short: it ended before its headers or chunks say, or a chunk is "
+            "none. Trailers are taken after JSON alone, and where a header `Trailer` names them"
+        )
 
     @property
     def may_have_trailers(self) -> bool:
@@ -350,12 +357,3 @@ class Request:
             with contextlib.suppress(closed):
                 async for piece in pieces:
                     await transport.send_bytes(piece)
-
-
-def cut_short() -> Refused:
-    """400: the connection, or the encoding of a body, ended before the body did; or trailers came,
-    which granian does not tell from that."""
-    return bad_request(
-        "the body was cut short: it ended before its headers or chunks say, or a chunk is none. "
-        "Trailers are taken after JSON alone, and where a header `Trailer` names them"
-    )
