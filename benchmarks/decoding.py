@@ -125,13 +125,16 @@ def onnxruntime_genai(artifact: Path) -> Say:
 def openvino_genai(artifact: Path) -> Say:
     genai: Any = importlib.import_module("openvino_genai")
     tensor: Any = importlib.import_module("openvino").Tensor
+    scheduler = genai.SchedulerConfig()
+    # A prompt that is asked a second time is read a second time.
+    scheduler.enable_prefix_caching = False
     pipeline = genai.LLMPipeline(
         str(artifact),
         "CPU",
         INFERENCE_PRECISION_HINT="f32",
         KV_CACHE_PRECISION="f32",
         INFERENCE_NUM_THREADS=1,
-        enable_prefix_caching=False,
+        scheduler_config=scheduler,
     )
 
     def generate(prompt: list[int], tokens: int) -> float:
